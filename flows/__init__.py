@@ -1,0 +1,1 @@
+"""The order of things: flows, settings and the `marginal` command."""

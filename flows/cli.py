@@ -1,0 +1,280 @@
+"""The `marginal` command: parse, call a flow, print."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from models.errors import MarginalError
+
+# Prefect reads these when it is imported. No telemetry; a slow machine may take its time to start the server; what
+# went wrong is told once, by this command, and in full in the Prefect UI.
+for name, value in {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_CLI_COLORS": "false",
+}.items():
+    os.environ.setdefault(name, value)
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Where the next euro should go."
+)
+console = Console(stderr=True, highlight=False)
+Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds marginal.yaml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else there.")]
+AsOf = Annotated[datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="Last day to look at.")]
+HERE = Path()
+
+
+class Period(StrEnum):
+    """Period a budget is given for."""
+
+    week = "week"
+    month = "month"
+    quarter = "quarter"
+
+
+class Objective(StrEnum):
+    """What a plan maximises."""
+
+    profit = "profit"
+    revenue = "revenue"
+
+
+WEEKS_OF = {Period.week: 1.0, Period.month: 365.25 / 12 / 7, Period.quarter: 365.25 / 4 / 7}  # mean lengths
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    """Where the next euro of paid media should go, how sure that is, and the proof."""
+
+
+class _Stages(logging.Handler):
+    """Shows the run's stages as they pass: a spinner on a terminal, plain lines elsewhere."""
+
+    def __init__(self, progress: Progress, task: Any) -> None:
+        super().__init__()
+        self.progress, self.task = progress, task
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message.endswith("…"):
+            self.progress.update(self.task, description=message)
+        else:
+            self.progress.console.print(message, markup=False)
+
+
+@contextmanager
+def shown_progress() -> Iterator[None]:
+    """Show what the `marginal` logger says, on stderr."""
+    logger = logging.getLogger("marginal")
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        handler = _Stages(progress, progress.add_task("starting …", total=None))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+
+def run_daily(workspace: Path, as_of: datetime | None, only: tuple[str, ...], force: bool) -> dict[str, Any]:
+    """The daily flow, with its stages shown; a run whose inputs have not changed since is not made again."""
+    from flows.daily import daily, standing
+    from flows.serve import server_for_run
+
+    day: date | None = as_of.date() if as_of else None
+    earlier = standing(str(workspace), day)
+    if earlier is not None and not only and not force:
+        return earlier
+    with shown_progress(), server_for_run(workspace):
+        result: dict[str, Any] = daily(str(workspace), as_of=day, force_retrain=force, only=only)
+    return result
+
+
+def say(result: dict[str, Any], as_json: bool, text: Callable[[dict[str, Any]], str]) -> None:
+    """Print a result for a program or for a person."""
+    typer.echo(json.dumps(result, default=str) if as_json else text(result))
+
+
+def told_run(workspace: Path) -> Callable[[dict[str, Any]], str]:
+    """How a run's summary reads."""
+
+    def text(result: dict[str, Any]) -> str:
+        lines = [f"Run {result['run_id']} as of {result['as_of']}."]
+        lines += [
+            f"  {name:9} {stage['status']:8} {stage['reason']}"
+            for name, stage in result["stages"].items()
+            if stage["reason"] != "not asked for"
+        ]
+        lines.append(f"Plan in force: {result['plan_id'] or 'none'}")
+        if result["report"]:
+            lines.append(f"Report: {(workspace / result['report']).resolve()}")
+        return "\n".join(lines)
+
+    return text
+
+
+@app.command()
+def init(directory: Annotated[Path, typer.Argument(help="Folder to make.")]) -> None:
+    """Write a commented starter workspace."""
+    from tasks.starter import write_starter
+
+    write_starter(directory)
+    typer.echo(f"Put your exports into {directory / 'landing'}, name them in {directory / 'marginal.yaml'}, then:")
+    typer.echo(f"  marginal run -w {directory}")
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path, typer.Argument(help="Workspace to write.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another company.")] = 1,
+    weeks: Annotated[int, typer.Option(min=30, max=520, help="Length of its history.")] = 104,
+    quiet: Annotated[bool, typer.Option("--quiet", help="A company without planted shocks.")] = False,
+    only_files: Annotated[bool, typer.Option("--only-files", help="Write the files, run nothing.")] = False,
+    evaluate: Annotated[Path | None, typer.Option(help="Score this demo's plan by its hidden truth instead.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the demo company, whose truth is known, and run everything on it."""
+    from models.company.world import CompanyConfig
+    from tasks.demo import evaluate as score
+    from tasks.demo import write_company
+
+    if evaluate is not None:
+        say(score(evaluate.resolve()), as_json, lambda result: json.dumps(result, indent=1))
+        return
+    console.print(f"Writing the demo company (seed {seed}) into {directory} …", markup=False)
+    write_company(directory, CompanyConfig(seed=seed, weeks=weeks, shocks=not quiet))
+    if not only_files:
+        say(run_daily(directory, None, (), False), as_json, told_run(directory))
+
+
+@app.command()
+def run(
+    workspace: Workspace = HERE,
+    as_of: AsOf = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run these stages only; may be repeated.")] = None,
+    force_retrain: Annotated[bool, typer.Option("--force-retrain", help="Fit all models again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the daily flow: raw files in; a certified plan, a forecast and a report out."""
+    say(run_daily(workspace, as_of, tuple(only or ()), force_retrain), as_json, told_run(workspace))
+
+
+def _stage_command(stage: str, help_text: str, *, force: bool = False) -> None:
+    def command(workspace: Workspace = HERE, as_of: AsOf = None, as_json: AsJson = False) -> None:
+        say(run_daily(workspace, as_of, (stage,), force), as_json, told_run(workspace))
+
+    app.command(stage, help=help_text)(command)
+
+
+_stage_command("ingest", "Load the sources' files.")
+_stage_command("check", "Hold the loaded tables against their contracts.")
+_stage_command("build", "Rebuild staging and marts.")
+_stage_command("retrain", "Fit all models again.", force=True)
+_stage_command("monitor", "Judge the triggers.")
+_stage_command("forecast", "Forecast revenue under the plan in force.")
+_stage_command("report", "Write the report of what is there.")
+
+
+@app.command()
+def plan(
+    workspace: Workspace = HERE,
+    budget: Annotated[float | None, typer.Option(min=0, help="Total to spend in the period.")] = None,
+    period: Annotated[Period, typer.Option(help="What the budget is for.")] = Period.month,
+    min_roas: Annotated[float | None, typer.Option(min=0, help="Report the chance to reach this ROAS.")] = None,
+    objective: Annotated[Objective | None, typer.Option(help="What to maximise.")] = None,
+    curves: Annotated[Path | None, typer.Option(help="Allocate on these curves instead (CSV or Parquet).")] = None,
+    constraints: Annotated[Path | None, typer.Option(help="YAML with the keys of `allocation`.")] = None,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Put the plan in force.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a plan from the champion's curves, without retraining, in seconds."""
+    from tasks.asking import plan_on_curves, plan_on_workspace, told_plan
+
+    weekly = None if budget is None else budget / WEEKS_OF[period]
+    wishes = {"total": weekly, "min_roas": min_roas, "objective": objective.value if objective else None}
+    wishes = {key: value for key, value in wishes.items() if value is not None}
+    if curves is not None:
+        result = plan_on_curves(curves, constraints, wishes)
+    else:
+        from flows.settings import load_settings
+
+        settings = load_settings(workspace.resolve())
+        result = plan_on_workspace(
+            workspace.resolve(), settings.allocation, settings.currency, wishes, constraints, adopt
+        )
+    say(result, as_json, told_plan)
+
+
+@app.command()
+def status(workspace: Workspace = HERE, as_json: AsJson = False) -> None:
+    """Show freshness, champions, triggers and the plan in force."""
+    from flows.settings import load_settings
+    from tasks.asking import told_status, workspace_status
+
+    load_settings(workspace.resolve())
+    say(workspace_status(workspace.resolve()), as_json, told_status)
+
+
+@app.command()
+def serve(
+    workspace: Workspace = HERE,
+    port: Annotated[int, typer.Option(help="Port of the server and its UI.")] = 4200,
+) -> None:
+    """Run the Prefect server with its UI, the deployments and a worker, until stopped."""
+    from flows.serve import serve as run_server
+
+    run_server(workspace.resolve(), port=port)
+
+
+def main() -> None:
+    """Run the command; a user's problem ends in its exit code and plain lines, a bug in 1."""
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except MarginalError as error:
+        fail(str(error), error.exit_code, debug, error)
+    except Exception as error:
+        fail(
+            f"Something went wrong that should not have: {type(error).__name__}: {error}\n"
+            "This is a bug. Run the command again with --debug and report what it shows.",
+            1,
+            debug,
+            error,
+        )
+
+
+def fail(message: str, code: int, debug: bool, error: BaseException) -> None:
+    """Print one to five plain lines on stderr and end."""
+    if debug:
+        raise error
+    for line in message.splitlines()[:5]:
+        print(line, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

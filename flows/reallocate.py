@@ -1,0 +1,47 @@
+"""Reallocate: a new plan, whenever a trigger or the calendar asks for one."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.settings import Settings
+from models.outcome import Outcome, done, skipped
+from models.run import Run
+from models.triggers import Trigger
+from tasks.monitoring import record_triggers
+from tasks.planning import plan_budget, plan_in_force, planning_gap
+
+
+@flow(name="reallocate")
+def reallocate(run: Run, settings: Settings, cause: str) -> dict[str, Any]:
+    """Make a plan from the champion's curves and put it in force."""
+    plan_id = plan_budget(run, settings.allocation, settings.currency)
+    return {"plan_id": plan_id, "flow_run_id": str(flow_run.id), "cause": cause}
+
+
+def decide(run: Run, settings: Settings, fired: tuple[Trigger, ...], judged: tuple[Trigger, ...]) -> Outcome:
+    """Reallocate if a trigger fired, no plan is in force, or the one in force has grown old."""
+    if missing := planning_gap(run):
+        return skipped(missing)
+    cause = cause_of(run, settings, fired)
+    if cause is None:
+        return skipped("the plan in force stands: no trigger fired and it is recent")
+    result = reallocate(run, settings, cause)
+    if fired:
+        record_triggers(run, judged, result["flow_run_id"])
+    return done(f"{cause}: plan {result['plan_id']}", **result)
+
+
+def cause_of(run: Run, settings: Settings, fired: tuple[Trigger, ...]) -> str | None:
+    """Why a plan is due today, None where it is not."""
+    plan = plan_in_force(run.warehouse)
+    if fired:
+        return "fired: " + ", ".join(f"{trigger.name} ({trigger.subject})" for trigger in fired)
+    if plan is None:
+        return "no plan was in force"
+    if plan["run_id"] == run.run_id:  # an interrupted run comes to the same plan again
+        return "this run's own plan"
+    if (run.as_of - plan["as_of"]).days >= settings.retrain.replan_days:
+        return f"the plan in force is of {plan['as_of']}"
+    return None

@@ -1,0 +1,13 @@
+"""The Bayesian marketing mix model.
+
+data          what the model is fed: weekly KPI, spend, controls, lift tests
+config        sampler settings, priors
+design        the linear part: intercept, trend, season, controls
+media         carry-over with saturation, in numpy
+model         the PyMC model of the media parameters
+fit           sampling, diagnostics, holdout score -> FittedMMM
+fitted        the posterior and what follows from it: contributions, baseline, prediction
+results       channel table, response curves
+checks        what the gate looks at
+store         a fitted model on disk
+"""

@@ -1,0 +1,78 @@
+"""Settings of the mix model: sampler, linear part, priors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class MMMPriors:
+    """Priors in units that fit any company: KPI means, mean weekly spends.
+
+    Each media parameter has a normal prior on a scale without bounds; medians and log (logit) standard deviations
+    are given here. `effect` is a channel's mean weekly contribution as a share of the mean KPI; its median is
+    `media_share` times the channel's share of spend, so that a median channel returns what media return overall.
+    """
+
+    media_share: float = 0.25  # all media together, share of KPI; published models mostly lie in 0.05-0.6
+    effect_log_sd: float = 0.9  # 90 % of a channel's ROAS prior within a factor 4.4 of its median
+    half_saturation_median: float = 1.2  # in mean spends: most channels run near where returns begin to fall
+    half_saturation_log_sd: float = 0.7  # 90 % within 0.4-3.8 mean spends
+    slope_median: float = 1.3  # a little above 1, the concave case
+    slope_log_sd: float = 0.4  # 90 % within 0.7-2.5: S-shapes are possible, 3 is at 2.1 sd
+    decay_median: float = 0.4  # share carried to the next week; search ~0.1, television ~0.7
+    decay_logit_sd: float = 0.9  # 90 % within 0.13-0.75
+    noise_median: float = 0.4  # in standard deviations of the KPI
+    noise_log_sd: float = 1.0  # from R2 0.99 to 0
+
+    def __post_init__(self) -> None:
+        for name in ("media_share", "decay_median"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected above 0, below 1")
+        for name, value in vars(self).items():
+            if not 0 < value < 100:
+                raise ValueError(f"{name} is {value}; expected above 0, below 100")
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MMMConfig:
+    """How the mix model is built, sampled, scored."""
+
+    chains: int = 2  # one per core of a small machine
+    draws: int = 1000
+    tune: int = 1000
+    seed: int = 1
+    target_accept: float = 0.9
+    kept_draws: int = 1000  # draws kept of all chains, evenly thinned
+    saturation: Literal["hill"] = "hill"
+    max_lag_weeks: int = 8  # at a decay of 0.7 less than 4 % of an effect comes later
+    fourier_order: int = 2  # yearly and half-yearly wave
+    trend_knot_weeks: int = 26  # the trend may bend twice a year
+    trend_flexibility: float = 0.3  # sd of a bend, in standard deviations of the KPI per sd of time
+    holdout_weeks: int = 0  # last weeks kept out of a scoring fit
+    priors: MMMPriors = field(default_factory=MMMPriors)
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "chains": (2, 16),  # R-hat compares chains
+            "draws": (100, 100_000),
+            "tune": (100, 100_000),
+            "seed": (0, 2**63 - 1),
+            "kept_draws": (100, 100_000),
+            "max_lag_weeks": (0, 52),
+            "fourier_order": (0, 10),
+            "trend_knot_weeks": (4, 10_000),
+            "trend_flexibility": (0.0, 10.0),
+            "holdout_weeks": (0, 520),
+        }
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}; expected {low} to {high}")
+        if not 0.5 <= self.target_accept < 1:
+            raise ValueError(f"target_accept is {self.target_accept}; expected 0.5 to below 1")
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

@@ -1,0 +1,114 @@
+"""The fitted mix model: posterior draws in natural units, with what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import DataError
+from models.mmm.config import MMMConfig
+from models.mmm.data import MMMData, control_matrix
+from models.mmm.design import Design, design_matrix
+from models.mmm.media import adstock, hill
+
+Array = NDArray[np.float64]
+Metric = float | int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedMMM:
+    """Posterior of a mix model.
+
+    A channel's steady weekly response to weekly spend x is ceiling * x^slope / (x^slope + half_saturation^slope).
+
+    Parameters
+    ----------
+    ceiling : (n_draws, n_channels) KPI per week that endless spend would bring.
+    half_saturation : (n_draws, n_channels) weekly spend, money.
+    slope, decay : (n_draws, n_channels) without unit; decay is the share carried into the next week.
+    coefficients : (n_draws, n_columns) KPI per week for one unit of a column of the design.
+    noise_sd : (n_draws,) KPI per week.
+    effect_contraction : (n_channels,) posterior over prior standard deviation of a channel's log effect; near 1 the
+        data said nothing.
+    metrics : r_hat_max, ess_min, divergences, r2, mape, crps_holdout, holdout_weeks, coverage_90; r2, mape are those
+        of the held-out weeks if there are any, else of the fitted ones.
+    in_sample : r2, mape, crps, coverage_90 of the fitted weeks.
+    notes : what the user should know, in plain sentences.
+    """
+
+    data: MMMData
+    config: MMMConfig
+    design: Design
+    ceiling: Array
+    half_saturation: Array
+    slope: Array
+    decay: Array
+    coefficients: Array
+    noise_sd: Array
+    effect_contraction: Array
+    metrics: Mapping[str, Metric]
+    in_sample: Mapping[str, Metric]
+    notes: tuple[str, ...]
+
+    @property
+    def n_draws(self) -> int:
+        """Number of posterior draws."""
+        return len(self.noise_sd)
+
+
+def contributions(fitted: FittedMMM) -> Array:
+    """KPI each channel brought in each fitted week, carry-over included: (n_draws, n_weeks, n_channels)."""
+    return _media(fitted, fitted.data.spend)
+
+
+def baseline(fitted: FittedMMM) -> Array:
+    """KPI without paid media in each fitted week: (n_draws, n_weeks)."""
+    data = fitted.data
+    return fitted.coefficients @ design_matrix(fitted.design, data.week_start, control_matrix(data)).T
+
+
+def expected_kpi(fitted: FittedMMM) -> Array:
+    """Expected KPI of each fitted week, noise left out: (n_draws, n_weeks)."""
+    return baseline(fitted) + contributions(fitted).sum(axis=2)
+
+
+def with_noise(fitted: FittedMMM, expected: Array, rng: np.random.Generator) -> Array:
+    """Draws of the KPI itself around draws (n_draws, n_weeks) of its expectation."""
+    return expected + fitted.noise_sd[:, None] * rng.standard_normal(expected.shape)
+
+
+def predict(
+    fitted: FittedMMM, week_start: NDArray[np.datetime64], spend: Array, controls: Array | None = None
+) -> tuple[Array, Array]:
+    """Expected baseline with media contributions in the weeks that follow the fitted ones.
+
+    Parameters
+    ----------
+    week_start : (n_weeks,) weeks; the first follows the last fitted week.
+    spend : (n_weeks, n_channels) money per week, >= 0.
+    controls : (n_weeks, n_controls); None where the model has none.
+
+    Returns
+    -------
+    (n_draws, n_weeks) baseline; (n_draws, n_weeks, n_channels) contributions, earlier carry-over included.
+    """
+    data = fitted.data
+    week_start = np.asarray(week_start).astype("datetime64[D]")
+    controls = np.empty((len(week_start), 0)) if controls is None else controls
+    if len(week_start) and week_start[0] != data.week_start[-1] + 7:
+        raise DataError(f"Weeks to predict begin on {week_start[0]}; expected {data.week_start[-1] + 7}.")
+    expected_shapes = (len(week_start), len(data.channels)), (len(week_start), len(data.control_names))
+    if (spend.shape, controls.shape) != expected_shapes:
+        raise ValueError(f"spend, controls have shapes {spend.shape}, {controls.shape}; expected {expected_shapes}")
+    base = fitted.coefficients @ design_matrix(fitted.design, week_start, controls).T
+    media = _media(fitted, np.vstack([data.spend, spend]))[:, data.n_weeks :]
+    return base, media
+
+
+def _media(fitted: FittedMMM, spend: Array) -> Array:
+    carried = adstock(spend, fitted.decay, fitted.config.max_lag_weeks)
+    share = hill(carried, fitted.half_saturation[:, None, :], fitted.slope[:, None, :])
+    return fitted.ceiling[:, None, :] * share

@@ -1,0 +1,79 @@
+"""What a user asks a fitted mix model: contribution, ROAS, marginal ROAS, response curves."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from models.mmm.fitted import FittedMMM, contributions
+from models.mmm.media import hill, hill_gradient, mean_spend
+from models.response import ResponseCurves
+
+RECENT_WEEKS = 13  # a quarter: the spend level that a marginal return is quoted at
+MIN_LEVEL = 0.01  # of a mean spend: where a curve's slope is read for a channel that has been dark
+
+Array = NDArray[np.float64]
+
+
+def roas(fitted: FittedMMM) -> Array:
+    """KPI per unit of money over the fitted weeks: (n_draws, n_channels); NaN for a channel that never spent."""
+    spend = fitted.data.spend.sum(axis=0)
+    return np.asarray(contributions(fitted).sum(axis=1) / np.where(spend > 0, spend, np.nan))
+
+
+def recent_spend(fitted: FittedMMM) -> Array:
+    """Mean weekly spend of the last 13 weeks: (n_channels,)."""
+    return np.asarray(fitted.data.spend[-RECENT_WEEKS:].mean(axis=0))
+
+
+def marginal_roas(fitted: FittedMMM) -> Array:
+    """KPI per next unit of weekly money, kept up, at the recent spend: (n_draws, n_channels).
+
+    The slope of the steady response; a channel dark for 13 weeks is read at 1 % of its mean spend.
+    """
+    level = np.maximum(recent_spend(fitted), MIN_LEVEL * mean_spend(fitted.data.spend))
+    return fitted.ceiling * hill_gradient(level, fitted.half_saturation, fitted.slope)
+
+
+def channel_table(fitted: FittedMMM) -> pl.DataFrame:
+    """One row per channel: contribution over the fitted weeks, ROAS, marginal ROAS, each as _mean, _p05, _p95.
+
+    A ROAS of a channel that never spent is null.
+    """
+    measures = {
+        "contribution": contributions(fitted).sum(axis=1),
+        "roas": roas(fitted),
+        "marginal_roas": marginal_roas(fitted),
+    }
+    columns: dict[str, pl.Series] = {"channel": pl.Series(fitted.data.channels, dtype=pl.String)}
+    for name, draws in measures.items():
+        low, high = np.quantile(draws, [0.05, 0.95], axis=0)
+        for suffix, values in (("mean", draws.mean(axis=0)), ("p05", low), ("p95", high)):
+            columns[f"{name}_{suffix}"] = pl.Series(values).fill_nan(None)
+    return pl.DataFrame(columns)
+
+
+def response_curves(
+    fitted: FittedMMM, max_spend_factor: float = 2.5, n_points: int = 80, max_draws: int = 500
+) -> ResponseCurves:
+    """Steady weekly response of each channel from no spend to well beyond today's.
+
+    Parameters
+    ----------
+    max_spend_factor : the last point, in the larger of recent or overall mean spend; the largest week seen if that is
+        more.
+    n_points : points per line, closer together at low spend, where S-shapes bend.
+    max_draws : posterior draws kept, evenly thinned.
+    """
+    if max_spend_factor <= 0 or n_points < 2 or max_draws < 1:
+        raise ValueError(f"max_spend_factor {max_spend_factor}, n_points {n_points}, max_draws {max_draws}: too small")
+    spend = fitted.data.spend
+    level = np.maximum(recent_spend(fitted), mean_spend(spend))
+    last = np.maximum(max_spend_factor * level, spend.max(axis=0))
+    grid = last[:, None] * np.linspace(0.0, 1.0, n_points) ** 2
+    kept = np.linspace(0, fitted.n_draws - 1, min(max_draws, fitted.n_draws)).round().astype(int)
+    ceiling, half, slope = (a[kept].T[:, None, :] for a in (fitted.ceiling, fitted.half_saturation, fitted.slope))
+    return ResponseCurves(
+        lines=fitted.data.channels, spend=grid, response=ceiling * hill(grid[:, :, None], half, slope)
+    )

@@ -1,0 +1,97 @@
+"""Sentences that say why a plan moves each line."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.limits import AllocationConfig
+from models.margins import Margins
+
+FloatArray = NDArray[np.float64]
+
+STOPS = {
+    "floor": "kept up by its floor",
+    "cap": "stopped by its cap",
+    "curve_end": "stopped where its response curve ends",
+    "locked": "locked",
+}
+
+
+def line_reasons(
+    current: FloatArray | None, planned: FloatArray, margins: Margins, config: AllocationConfig, hold: bool, money: str
+) -> list[str]:
+    """Why each line gets what it gets, with the figures that decided it.
+
+    Parameters
+    ----------
+    current : (n_lines,) spend now, or None. planned : (n_lines,) the plan. money : name of one unit of money.
+    """
+    reasons = []
+    for i, spend in enumerate(planned.tolist()):
+        returns = _returns(i, margins, money)
+        now = None if current is None else float(current[i])
+        if hold:
+            reasons.append(f"unchanged: {returns}; the best move of the whole plan is inside noise.")
+        else:
+            move = _move(now, spend, config.rounding_unit)
+            reasons.append(f"{move}: {returns}{_stop(i, now, spend, margins, config)}.")
+    return reasons
+
+
+def verdict_reason(
+    hold: bool, may_hold: bool, config: AllocationConfig, gain: float, status_quo: float, better: float
+) -> str:
+    """Why the plan moves or holds.
+
+    Parameters
+    ----------
+    may_hold : whether limits and total allow the current spend. gain : mean of the best plan's objective minus today's.
+    status_quo : mean value today; NaN without current spend. better : probability that the gain is above zero.
+    """
+    if np.isnan(status_quo):
+        return "Move: there is no current spend to compare with; this is the best plan within the limits."
+    change = "gain" if gain >= 0 else "loss"
+    size = (
+        f"{abs(gain) / abs(status_quo):.1%} of today's value".replace("%", " %") if status_quo else f"{abs(gain):,.2f}"
+    )
+    figures = f"expected {change} {size}, better than today with probability {better:.2f}"
+    if hold:
+        needs = f"{config.min_gain_fraction:.1%}".replace("%", " %")
+        return f"Hold: {figures}; a move needs {needs} and probability {config.min_probability_better:.2f}."
+    return f"Move: {figures}." if may_hold else f"Move: the total or a limit rules out today's spend; {figures}."
+
+
+def _move(current: float | None, planned: float, unit: float) -> str:
+    if current is None:
+        return f"{planned:,.2f}"
+    if abs(planned - current) <= unit:
+        return "unchanged"
+    if current == 0:
+        return "new"
+    return f"{100 * (planned / current - 1):+.0f} %".replace("-", "\N{MINUS SIGN}")
+
+
+def _returns(i: int, margins: Margins, money: str) -> str:
+    here, price = margins.next_value[i], margins.budget_price
+    text = f"the next {money} here returns {here:.2f}"
+    if len(margins.next_value) == 1:
+        return text
+    if here >= margins.next_value.max():
+        return f"{text}, the most of all lines"
+    if here <= margins.next_value.min():
+        return f"{text}, the least of all lines"
+    return f"{text}, against {price:.2f} in the best line with room" if price > 0 else text
+
+
+def _stop(i: int, current: float | None, planned: float, margins: Margins, config: AllocationConfig) -> str:
+    kind = margins.binding[i]
+    if kind == "zero":
+        return "; not worth starting"
+    if kind in STOPS:
+        return f"; {STOPS[kind]}"
+    if kind not in ("max_change_up", "max_change_down") or config.max_change_fraction is None:
+        return ""
+    if not current:
+        return "; stopped by the limit for a new line"
+    limit = f"{config.max_change_fraction:.0%}".replace("%", " %")
+    beyond = abs(planned - current) > config.max_change_fraction * current + config.rounding_unit
+    return f"; stopped by the {limit} change limit" + (" around its share of the new total" if beyond else "")

@@ -1,0 +1,251 @@
+"""What a careful reader asks: which triggers were checked, what the data is worth, which models spoke."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from models.report import decision, wording
+from models.report.blocks import (
+    Block,
+    Cell,
+    Row,
+    Tables,
+    absent,
+    cell,
+    facts,
+    folded,
+    plain_table,
+    present,
+    prose,
+    rows_of,
+    table,
+)
+from models.report.wording import Words
+
+OWN_FLOWS = ("daily", "report", "alert")  # they end after the page is written
+EXAMPLES = 3  # quarantined rows shown per reason, enough to recognise the mistake
+PAYLOAD = 160  # characters of a row that help to recognise it
+PERSONAL = ("id", "email", "mail", "phone", "name", "address", "ip")  # last words of fields that may name a person
+
+
+def triggers(tables: Tables, words: Words) -> Block:
+    """Every trigger that was checked, those that fired first."""
+    rows = sorted(rows_of(tables, "trigger"), key=lambda row: not row.get("fired"))
+    if not rows:
+        return absent("triggers", "Triggers", "No trigger was checked: a plan or a forecast to watch switches them on.")
+    fired = sum(bool(row.get("fired")) for row in rows)
+    columns = ["Trigger", "Subject", "State", "Value", "Threshold", "Why", "Action"]
+    cells = [
+        [
+            cell(wording.title(row.get("name"))),
+            cell(row.get("subject")),
+            cell("fired", tone="bad") if row.get("fired") else cell("quiet", tone="quiet"),
+            cell(wording.ratio(row.get("value")), row.get("value")),
+            cell(wording.ratio(row.get("threshold")), row.get("threshold")),
+            cell(row.get("reason")),
+            cell(row.get("action")),
+        ]
+        for row in rows
+    ]
+    blocks = [table("Triggers checked this morning", columns, cells, kinds="ttsnnww")]
+    if "drift" in tables:
+        blocks.append(folded("Drift of data and predictions", [plain_table("Drift", tables["drift"], words)]))
+    lead = f"{wording.count(fired)} of {wording.plural(len(rows), 'trigger')} fired."
+    return present("triggers", "Triggers", lead, blocks)
+
+
+def data(tables: Tables) -> Block:
+    """Quality checks, quarantined rows and lineage."""
+    known = [name for name in ("data_quality", "quarantine", "lineage") if name in tables]
+    if not known:
+        return absent("data", "Data", "No data was checked in this run: files in the landing folder switch it on.")
+    checks = rows_of(tables, "data_quality")
+    failed = [row for row in checks if row.get("passed") is False]
+    blocks: list[Block] = []
+    if failed:
+        failed.sort(key=lambda row: (row.get("severity") != "error", str(row.get("source")), str(row.get("check_id"))))
+        blocks.append(_checks("Checks that failed", failed))
+    if len(checks) > len(failed):
+        passed = [row for row in checks if row.get("passed") is not False]
+        summary = f"{wording.plural(len(passed), 'check')} passed"
+        blocks.append(folded(summary, [_checks("Checks that passed", passed)]))
+    blocks += _quarantine(tables)
+    blocks += _lineage(tables)
+    return present("data", "Data", _data_lead(tables, checks, failed), blocks)
+
+
+def _data_lead(tables: Tables, checks: Sequence[Row], failed: Sequence[Row]) -> str:
+    blocking = sum(row.get("severity") == "error" for row in failed)
+    if not checks:
+        text = "No quality check ran."
+    elif not failed:
+        text = f"All {wording.plural(len(checks), 'quality check')} passed."
+    else:
+        kinds = f", {wording.count(blocking) if blocking else 'none'} of them of severity error"
+        text = f"{wording.count(len(failed))} of {wording.plural(len(checks), 'quality check')} failed{kinds}."
+    kept = [row.get("rows_kept") or 0 for row in rows_of(tables, "lineage")]
+    if kept:
+        text += f" {wording.plural(int(sum(kept)), 'row')} kept from {wording.plural(len(kept), 'file')}."
+    return text
+
+
+def _checks(caption: str, rows: Sequence[Row]) -> Block:
+    columns = ["Source", "Check", "Severity", "Observed", "Expected", "Failing rows"]
+    cells = [
+        [
+            cell(row.get("source")),
+            cell(wording.title(row.get("check_id"))),
+            cell(row.get("severity"), tone=_severity(row)),
+            cell(row.get("observed")),
+            cell(row.get("expected")),
+            cell(wording.count(row.get("failing_rows")), row.get("failing_rows")),
+        ]
+        for row in rows
+    ]
+    return table(caption, columns, cells, kinds="ttsttn")
+
+
+def _severity(row: Row) -> str:
+    return "quiet" if row.get("passed") is not False else "bad" if row.get("severity") == "error" else "warn"
+
+
+def _quarantine(tables: Tables) -> list[Block]:
+    if "quarantine" not in tables:
+        return []
+    rows = tables["quarantine"]
+    if rows.is_empty():
+        return [prose("No row was quarantined.", "quiet")]
+    grouped = (
+        rows.group_by("source", "reason")
+        .agg(pl.len().alias("rows"), pl.struct(pl.all()).head(EXAMPLES).alias("examples"))
+        .sort(["rows", "source", "reason"], descending=[True, False, False])
+    )
+    cells = [
+        [
+            cell(row["source"]),
+            cell(row["reason"]),
+            cell(wording.count(row["rows"]), row["rows"]),
+            cell("\n".join(_example(one) for one in row["examples"])),
+        ]
+        for row in grouped.to_dicts()
+    ]
+    caption = "Rows set aside, by reason; what may name a person is masked"
+    return [table(caption, ["Source", "Reason", "Rows", "Examples"], cells, kinds="ttnw")]
+
+
+def _example(row: Row) -> str:
+    place = f"{row.get('file')}, row {row.get('row_number')}"
+    shown = masked(row.get("payload"))
+    return f"{place}: {shown}" if shown else place
+
+
+def masked(payload: Any) -> str:
+    """A quarantined row without what may name a person: the report is kept and passed on, a person is not.
+
+    Text that is no JSON object is left out whole, since what it holds cannot be told.
+    """
+    try:
+        fields = json.loads(payload) if isinstance(payload, str) else payload
+    except ValueError:
+        return ""
+    if not isinstance(fields, dict):
+        return ""
+    shown = [f"{key}={'•••' if _names_person(str(key)) else value}" for key, value in fields.items()]
+    return wording.shorten(", ".join(shown), PAYLOAD)
+
+
+def _names_person(key: str) -> bool:
+    return key.lower().replace("-", "_").replace(" ", "_").split("_")[-1] in PERSONAL
+
+
+def _lineage(tables: Tables) -> list[Block]:
+    rows = rows_of(tables, "lineage")
+    if not rows:
+        return []
+    columns = ["Table", "Source", "File", "Rows read", "Kept", "Set aside", "SHA-256"]
+    cells = [
+        [
+            cell(row.get("table_name")),
+            cell(row.get("source")),
+            cell(row.get("file")),
+            *(
+                cell(wording.count(row.get(name)), row.get(name))
+                for name in ("rows_read", "rows_kept", "rows_quarantined")
+            ),
+            cell(str(row.get("file_sha256") or "")[:12]),
+        ]
+        for row in sorted(rows, key=lambda row: (str(row.get("table_name")), str(row.get("file"))))
+    ]
+    summary = f"Lineage: {wording.plural(len(rows), 'file')}"
+    return [folded(summary, [table("Which files made which table", columns, cells, kinds="tttnnnt")])]
+
+
+def models(tables: Tables, run_id: str) -> Block:
+    """The models of the run with their verdicts, and what replays it."""
+    rows = rows_of(tables, "model_run")
+    identity = facts([("Run", run_id), *_identity(tables)])
+    if not rows:
+        switch_on = "No model has been fitted yet: the sources kpi and ad_spend, or orders, switch them on."
+        return absent("models", "Models", switch_on) | {"blocks": [*_stages(tables), identity]}
+    columns = ["Model", "Verdict", "Role", "Data", "Metrics", "Artefact"]
+    cells = [
+        [
+            cell(wording.title(row.get("model")), sub=str(row.get("model_id") or "")),
+            cell(row.get("verdict"), tone=decision.TONES.get(str(row.get("verdict")), "")),
+            cell("champion" if row.get("is_champion") else "challenger"),
+            cell(wording.day(row.get("data_from")), sub=f"to {wording.day(row.get('data_to'))}"),
+            _metrics(row),
+            cell(row.get("artefact_path")),
+        ]
+        for row in rows
+    ]
+    good = sum(row.get("verdict") == "PASS" for row in rows)
+    passed = f"{wording.count(good)} of {wording.plural(len(rows), 'model')} passed every check."
+    lead = f"{passed} The identity below replays this run."
+    return present(
+        "models",
+        "Models",
+        lead,
+        [table("Models of this run", columns, cells, kinds="tsssw"), *_stages(tables), identity],
+    )
+
+
+def _stages(tables: Tables) -> list[Block]:
+    rows = [row for row in rows_of(tables, "run_log") if row.get("flow") not in OWN_FLOWS]
+    cells = [[cell(wording.title(row.get("flow"))), cell(row.get("status")), cell(row.get("message"))] for row in rows]
+    if not cells:
+        return []
+    return [
+        folded(
+            "Stages of this run", [table("Stages of this run", ["Stage", "Ended", "What it says"], cells, kinds="tsw")]
+        )
+    ]
+
+
+def _metrics(row: Row) -> Cell:
+    shown = []
+    for key, value in _flat(decision.metrics_of(row)):
+        real = wording.number(value)
+        digits = ",.0f" if real is not None and abs(real) >= 1e4 else ".4g"
+        shown.append(f"{key} {value}" if real is None else f"{key} {real:{digits}}")
+    return cell(" · ".join(shown))
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in metrics.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, dict):
+            found += _flat(value, f"{name} ")
+        elif not isinstance(value, list):
+            found.append((name, value))
+    return found
+
+
+def _identity(tables: Tables) -> list[tuple[str, str]]:
+    rows = rows_of(tables, "run_log")
+    last = rows[-1] if rows else {}
+    known = (("Config SHA-256", "config_sha256"), ("Data SHA-256", "data_sha256"), ("Code", "code_version"))
+    return [(title, str(last[name])) for title, name in known if last.get(name)]

@@ -1,0 +1,166 @@
+"""Customer value: tiers, value by channel against what a customer costs, the model's parameters."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from models.report import decision, figures, wording
+from models.report.blocks import (
+    Block,
+    Row,
+    Tables,
+    absent,
+    cell,
+    facts,
+    folded,
+    money,
+    plain_table,
+    present,
+    prose,
+    rows_of,
+    table,
+)
+from models.report.wording import Words
+
+KEY, TITLE = "customers", "Customer value"
+TIERS = ("Low", "Medium", "High", "VIP")  # in rising order of value
+BENCHMARK = 3.0  # LTV:CAC from which growth is held to be healthy, the industry's rule of thumb
+ACTIONS = {"scale": "good", "optimise": "", "monitor": "warn", "pause": "bad"}
+PARAMETERS = {
+    "bg_nbd": "How often customers buy and when they leave (BG/NBD)",
+    "gamma_gamma": "What an order is worth (Gamma-Gamma)",
+}
+
+
+def section(tables: Tables, words: Words, note: str) -> Block:
+    """Tiers, the LTV:CAC matrix and the parameters of the value model."""
+    tiers = tier_rows(tables["customer_value"]) if "customer_value" in tables else []
+    scorecard = rows_of(tables, "channel_scorecard")
+    if not tiers and not scorecard:
+        return absent(KEY, TITLE, "No customer value: the source orders switches it on.")
+    blocks: list[Block] = _tiers(tiers, words)
+    if scorecard:
+        blocks += _scorecard(scorecard, words)
+    else:
+        switch_on = "Value by channel: the sources customers (with channel) and ad_spend switch it on."
+        blocks.append(prose(switch_on, "quiet"))
+    blocks += _parameters(tables)
+    for name, summary in (
+        ("uplift", "Uplift by segment"),
+        ("experiment_readout", "Experiments"),
+        ("click_value", "Value per click"),
+    ):
+        if name in tables:
+            blocks.append(folded(summary, [plain_table(summary, tables[name], words)]))
+    return present(KEY, TITLE, _lead(tiers, scorecard, words), blocks, note=note)
+
+
+def tier_rows(values: pl.DataFrame) -> list[Row]:
+    """One row per tier: customers, their mean value, a typical customer's interval, share of all value."""
+    if values.is_empty() or not {"tier", "clv_mean"} <= set(values.columns):
+        return []
+    known = [name for name in ("clv_p05", "clv_p95", "alive_probability") if name in values.columns]
+    grouped = values.group_by("tier").agg(
+        pl.len().alias("customers"),
+        pl.col("clv_mean").sum().alias("clv_sum"),
+        pl.col("clv_mean").mean(),
+        *(pl.col(name).median() for name in known),
+    )
+    place = {tier.lower(): i for i, tier in enumerate(TIERS)}
+    rows: list[Row] = grouped.to_dicts()
+    rows.sort(key=lambda row: (place.get(str(row["tier"]).lower(), len(place)), str(row["tier"])))
+    total = sum(row["clv_sum"] or 0.0 for row in rows)
+    heads = sum(row["customers"] for row in rows)
+    for row in rows:
+        row["customer_share"] = row["customers"] / heads
+        row["value_share"] = (row["clv_sum"] or 0.0) / total if total else 0.0
+    return rows
+
+
+def _lead(tiers: Sequence[Row], scorecard: Sequence[Row], words: Words) -> str:
+    parts = []
+    if tiers:
+        top = tiers[-1]
+        heads, total = sum(row["customers"] for row in tiers), sum(row["clv_sum"] or 0.0 for row in tiers)
+        parts.append(f"{wording.plural(heads, 'customer')} are worth {words.money(total)} from here on.")
+        share, held = wording.percent(top["customer_share"]), wording.percent(top["value_share"])
+        parts.append(f"{top['tier']} customers, {share} of them, hold {held} of that.")
+    poor = [str(row.get("channel")) for row in scorecard if (wording.number(row.get("clv_to_cac")) or BENCHMARK) < 1]
+    if poor:
+        parts.append(f"A customer from {wording.listing(poor)} costs more than it will bring.")
+    return " ".join(parts)
+
+
+def _tiers(tiers: Sequence[Row], words: Words) -> list[Block]:
+    if not tiers:
+        return []
+    shares = {"Customers": [row["customer_share"] for row in tiers], "Value": [row["value_share"] for row in tiers]}
+    columns = ["Tier", "Customers", "Mean value each", "Still active, typical", "Share of customers", "Share of value"]
+    rows = [
+        [
+            cell(row["tier"]),
+            cell(wording.count(row["customers"]), row["customers"]),
+            cell(words.money(row["clv_mean"]), row["clv_mean"], sub=_typical(row, words)),
+            cell(wording.percent(row.get("alive_probability")), row.get("alive_probability")),
+            cell(wording.percent(row["customer_share"]), row["customer_share"]),
+            cell(wording.percent(row["value_share"]), row["value_share"]),
+        ]
+        for row in tiers
+    ]
+    caption = "Value tiers; the interval is that of the tier’s median customer"
+    return [
+        figures.stacked("fig-tiers", "Who holds the value", [str(row["tier"]) for row in tiers], shares),
+        table(caption, columns, rows, kinds="tnnnnn"),
+    ]
+
+
+def _typical(row: Row, words: Words) -> str:
+    return wording.span(words.money(row.get("clv_p05")), words.money(row.get("clv_p95")))
+
+
+def _scorecard(scorecard: Sequence[Row], words: Words) -> list[Block]:
+    ordered = sorted(
+        scorecard, key=lambda row: (-(wording.number(row.get("clv_to_cac")) or 0.0), str(row.get("channel")))
+    )
+    columns = [
+        "Channel",
+        "Spend",
+        "New customers",
+        "Cost of one (CAC)",
+        "Value of one (CLV)",
+        "CLV : CAC",
+        "Pays back in",
+        "Quality",
+        "Action",
+    ]
+    rows = [
+        [
+            cell(row.get("channel")),
+            money(words, row, "spend"),
+            cell(wording.count(row.get("new_customers")), row.get("new_customers")),
+            money(words, row, "cac"),
+            cell(words.money(row.get("clv_mean")), row.get("clv_mean"), sub=_typical(row, words)),
+            cell(wording.ratio(row.get("clv_to_cac")), row.get("clv_to_cac")),
+            _months(row),
+            cell(row.get("quality")),
+            cell(row.get("action"), tone=ACTIONS.get(str(row.get("action")).lower(), "")),
+        ]
+        for row in ordered
+    ]
+    return [table("What a customer costs and brings, by channel", columns, rows, kinds="tnnnnnntt")]
+
+
+def _months(row: Row) -> Block:
+    months = wording.number(row.get("payback_months"))
+    return cell(wording.NONE if months is None else f"{months:.1f} months", months)
+
+
+def _parameters(tables: Tables) -> list[Block]:
+    metrics = decision.metrics_of(decision.model_in_use(tables, "clv"))
+    items = []
+    for name, title in PARAMETERS.items():
+        known = metrics.get(name)
+        if isinstance(known, dict) and known:
+            pairs = [(key.replace("_", " "), wording.number(value)) for key, value in known.items()]
+            items.append((title, ", ".join(f"{key} = {real:.4g}" for key, real in pairs if real is not None)))
+    return [facts(items)] if items else []

@@ -1,0 +1,1 @@
+"""Thin input and output: a task reads, calls one pure function of `models`, and writes."""

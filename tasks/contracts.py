@@ -1,0 +1,226 @@
+"""Contract checks of one table, their results in `out.data_quality`, the rows that break a rule in quarantine."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import duckdb
+import polars as pl
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models.contracts import Contract, Rule
+from models.errors import DataError
+from models.expectations import compile_expectations
+from models.run import Run
+from models.sqltext import identifier, literal
+from tasks import ledger, quarantine
+from tasks.expectations import Finding, run_expectations
+from tasks.warehouse import append, connect, has_table, quoted, transaction
+
+ROW_KINDS = {"lines", "present", "type", "range", "values", "order", "key", "restated"}  # name the rows that fail
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSummary:
+    """The checks of one table; `blocking` holds a sentence for each reason not to build on it."""
+
+    table: str
+    checks: int
+    failed_errors: int
+    failed_warnings: int
+    rows_moved: int
+    blocking: tuple[str, ...]
+
+
+@task(cache_policy=NO_CACHE)
+def check_table(run: Run, table: str) -> CheckSummary:
+    """Check a raw or an `out` table against its contract."""
+    return check(run, table)
+
+
+def check(run: Run, table: str) -> CheckSummary:
+    """`check_table` without the orchestrator.
+
+    A raw table (`ad_spend` or `raw.ad_spend`) is judged as loaded: rows that an earlier check moved to quarantine come
+    back first, so that the same files give the same result each time. Of an `out` table this run's rows are judged,
+    and none is moved.
+
+    Raises
+    ------
+    DataError : the table does not exist.
+    """
+    contract = ledger.read_contract(table if "." in table else f"raw.{table}")
+    return _check_raw(run, contract) if contract.table.startswith("raw.") else _check_out(run, contract)
+
+
+def _check_raw(run: Run, contract: Contract) -> CheckSummary:
+    with connect(run.warehouse) as con, transaction(con):
+        _expect_table(con, contract)
+        ledger.prepare(con, contract)
+        quarantine.restore(con, contract)
+        absent = _absent(con, contract, "true")
+        contract = _applicable(con, contract)
+        newest = _newest(con, contract)
+    expectations = compile_expectations(contract, run.as_of, without=absent)
+    findings = {one.check_id: one for one in run_expectations(run.warehouse, contract.table, expectations)}
+    with connect(run.warehouse) as con, transaction(con):
+        rows, unread = _loaded(con, contract)
+        findings = _with_unread(contract, findings, unread)
+        moved = quarantine.move(con, run, contract)
+        ledger.report(con, contract, run)
+        share = quarantine.bad_fraction(con, contract, rows)
+        blocking = _blocking(contract, findings.values(), rows, share)
+        _write(con, run, contract, findings, rows, newest)
+    return _summary(contract, findings.values(), moved, blocking)
+
+
+def _check_out(run: Run, contract: Contract) -> CheckSummary:
+    only = f"run_id = {literal(run.run_id)}"
+    with connect(run.warehouse) as con:
+        _expect_table(con, contract)
+        have = {name for name, *_ in con.execute(f"describe {quoted(contract.table)}").fetchall()}
+        lost = [name for name in contract.required if name not in have]
+        contract = replace(contract, rules=tuple(rule for rule in contract.rules if have >= set(rule.columns)))
+        absent = _absent(con, replace(contract, columns=tuple(c for c in contract.columns if c.name in have)), only)
+        rows = con.execute(f"select count(*) from {quoted(contract.table)} where {only}").fetchall()[0][0]
+    expectations = compile_expectations(contract, run.as_of, without=absent)
+    findings = {one.check_id: one for one in run_expectations(run.warehouse, contract.table, expectations, only)}
+    blocking = [f"{contract.table} has no column {name!r}; its contract promises one." for name in lost]
+    blocking += _blocking(replace(contract, max_bad_fraction=0.0), findings.values(), rows, 0)
+    with connect(run.warehouse) as con, transaction(con):
+        _write(con, run, contract, findings, rows, {})
+    return _summary(contract, findings.values(), 0, blocking)
+
+
+def _expect_table(con: duckdb.DuckDBPyConnection, contract: Contract) -> None:
+    if not has_table(con, contract.table):
+        raise DataError(f"{contract.table} does not exist yet; run `marginal ingest` (or `marginal run`) first.")
+
+
+def _absent(con: duckdb.DuckDBPyConnection, contract: Contract, only: str) -> list[str]:
+    """Optional columns without a single value."""
+    if not contract.optional:
+        return []
+    counts = ", ".join(f"count({identifier(name)})" for name in contract.optional)
+    row = con.execute(f"select {counts} from {quoted(contract.table)} where {only}").fetchall()[0]
+    return [name for name, count in zip(contract.optional, row, strict=True) if count == 0]
+
+
+def _applicable(con: duckdb.DuckDBPyConnection, contract: Contract) -> Contract:
+    """The contract without references to tables that the company does not have."""
+
+    def holds(rule: Rule) -> bool:
+        if rule.kind != "reference":
+            return True
+        other = rule.params["table"]
+        return has_table(con, other) and bool(con.execute(f"select 1 from {quoted(other)} limit 1").fetchall())
+
+    return replace(contract, rules=tuple(rule for rule in contract.rules if holds(rule)))
+
+
+def _newest(con: duckdb.DuckDBPyConnection, contract: Contract) -> dict[str, str]:
+    """What the freshness checks see, by check."""
+    seen = {}
+    for rule in contract.rules:
+        if rule.kind == "fresh":
+            query = f"select max({identifier(rule.columns[0])})::date from {quoted(contract.table)}"
+            seen[rule.check_id] = f"the newest is {con.execute(query).fetchall()[0][0]}"
+    return seen
+
+
+def _loaded(con: duckdb.DuckDBPyConnection, contract: Contract) -> tuple[int, dict[str, int]]:
+    """Rows read from all files, and how many of them each check kept out at the load."""
+    rows = con.execute("select coalesce(sum(rows_read), 0) from ops.loads where source = ?", [contract.name])
+    total = int(rows.fetchall()[0][0])
+    unread = con.execute(
+        "select check_id, count(*) from (select unnest(string_split(check_ids, ',')) as check_id "
+        "from out.quarantine where source = ? and stage = 'load') group by all",
+        [contract.name],
+    ).fetchall()
+    return total, dict(unread)
+
+
+def _with_unread(contract: Contract, findings: dict[str, Finding], unread: dict[str, int]) -> dict[str, Finding]:
+    """Findings on the loaded rows together with the rows that did not even load, in the order of the contract."""
+    merged: dict[str, Finding] = {}
+    for rule in contract.rules:
+        found = findings.get(rule.check_id)
+        lost = unread.get(rule.check_id, 0)
+        if found is None and rule.kind != "lines":
+            continue
+        failing = lost + (found.failing_rows if found else 0)
+        passed = lost == 0 and (found is None or found.passed)
+        merged[rule.check_id] = Finding(check_id=rule.check_id, passed=passed, failing_rows=failing)
+    return merged
+
+
+def _blocking(contract: Contract, findings: Iterable[Finding], rows: int, share: float) -> list[str]:
+    """A sentence for each error that no quarantine can heal."""
+    rules = {rule.check_id: rule for rule in contract.rules}
+    sentences = []
+    for found in findings:
+        rule = rules[found.check_id]
+        is_healed = rule.kind in ROW_KINDS and found.failing_rows <= contract.max_bad_fraction * rows
+        if not found.passed and rule.severity == "error" and not is_healed:
+            sentences.append(
+                f"{contract.name}: expected that {rule.sentence}; found {_observed(rule, found, rows)} "
+                f"({contract.max_bad_fraction:.0%} may break it). Correct the file it comes from."
+            )
+    if not sentences and share > contract.max_bad_fraction:
+        sentences.append(
+            f"{contract.name}: {share:.1%} of {rows} rows break a rule; "
+            f"expected at most {contract.max_bad_fraction:.0%}. "
+            "The reasons stand in out.quarantine; correct the files they come from."
+        )
+    return sentences
+
+
+def _observed(rule: Rule, found: Finding, rows: int) -> str:
+    if rule.kind in ROW_KINDS or rule.kind == "reference":
+        return f"{found.failing_rows} of {rows} rows break it" if found.failing_rows else f"it holds in all {rows} rows"
+    if rule.kind == "rows":
+        return f"{rows} rows"
+    return "it holds" if found.passed else f"it fails in {found.failing_rows} cases"
+
+
+def _write(
+    con: duckdb.DuckDBPyConnection,
+    run: Run,
+    contract: Contract,
+    findings: dict[str, Finding],
+    rows: int,
+    newest: dict[str, str],
+) -> None:
+    """Replace this run's results of one table in `out.data_quality`."""
+    source = contract.table.removeprefix("raw.")
+    ledger.make_out_table(con, ledger.read_contract("out.data_quality"))
+    con.execute("delete from out.data_quality where run_id = ? and source = ?", [run.run_id, source])
+    rules = [rule for rule in contract.rules if rule.check_id in findings]
+    results = [
+        {
+            "run_id": run.run_id,
+            "as_of": run.as_of,
+            "source": source,
+            "check_id": rule.check_id,
+            "severity": rule.severity,
+            "passed": findings[rule.check_id].passed,
+            "observed": newest.get(rule.check_id) or _observed(rule, findings[rule.check_id], rows),
+            "expected": rule.sentence,
+            "failing_rows": findings[rule.check_id].failing_rows,
+        }
+        for rule in rules
+    ]
+    append(con, "out.data_quality", pl.DataFrame(results), replace_run=None)
+
+
+def _summary(contract: Contract, findings: Iterable[Finding], moved: int, blocking: list[str]) -> CheckSummary:
+    severity = {rule.check_id: rule.severity for rule in contract.rules}
+    failed = [severity[found.check_id] for found in findings if not found.passed]
+    return CheckSummary(
+        table=contract.table,
+        checks=len(severity),
+        failed_errors=failed.count("error"),
+        failed_warnings=failed.count("warning"),
+        rows_moved=moved,
+        blocking=tuple(blocking),
+    )

@@ -1,0 +1,79 @@
+"""The model registry: every fit is a row and a file, one fit per model is the champion."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import date
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from models.run import Run
+from tasks.warehouse import append, connect, has_table, quoted, read_frame, transaction
+
+TABLE = "out.model_run"
+CURVES = "curves.parquet"  # response curves of a mix model, in its artefact folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRun:
+    """One fit; `artefact_path` is relative to the workspace."""
+
+    model_id: str
+    model: str
+    verdict: str
+    is_champion: bool
+    metrics: str  # JSON
+    data_from: date
+    data_to: date
+    fit_seconds: float
+    artefact_path: str
+
+
+def frame_sha256(frame: pl.DataFrame) -> str:
+    """Hash of a frame's values, column names and types."""
+    buffer = BytesIO()
+    frame.rechunk().write_ipc(buffer)
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def model_name(model: str, *inputs: object) -> str:
+    """The model_id of fitting `model` to these inputs: equal inputs give an equal name."""
+    text = json.dumps([str(part) for part in inputs])
+    return f"{model}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def find(warehouse: Path, *, model: str, model_id: str | None = None) -> ModelRun | None:
+    """The fit of this name, or without one the champion; None where there is none."""
+    rows = read_frame(warehouse, TABLE)
+    if rows is None:
+        return None
+    wanted = pl.col("model_id") == model_id if model_id else pl.col("is_champion")
+    found = rows.filter(pl.col("model") == model, wanted)
+    if found.is_empty():
+        return None
+    row = found.row(-1, named=True)
+    return ModelRun(**{name: row[name] for name in ModelRun.__dataclass_fields__})
+
+
+def register(run: Run, entry: ModelRun) -> None:
+    """Write a fit's row; a new champion dethrones the old one in the same transaction."""
+    frame = pl.DataFrame([{"run_id": run.run_id, "as_of": run.as_of, **asdict(entry)}])
+    with connect(run.warehouse) as con, transaction(con):
+        if has_table(con, TABLE):
+            con.execute(f"delete from {quoted(TABLE)} where model_id = ?", [entry.model_id])
+            if entry.is_champion:
+                con.execute(f"update {quoted(TABLE)} set is_champion = false where model = ?", [entry.model])
+        append(con, TABLE, frame, replace_run=None)
+
+
+def artefact_folder(run: Run, model_id: str) -> Path:
+    """Where a fit's files lie."""
+    return run.artifacts / "models" / model_id
+
+
+def plain_json(values: dict[str, Any]) -> str:
+    """Metrics as JSON, keys in order."""
+    return json.dumps(values, sort_keys=True, default=float)

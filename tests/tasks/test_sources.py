@@ -1,0 +1,453 @@
+"""Loading: every kind of file gives the same rows, every kind of fault its own message, and no row is ever lost."""
+
+import csv
+import gzip
+import json
+import math
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.errors import ConfigError, DataError
+from models.run import Run
+from models.sources import SourceConfig
+from tasks.sources import LoadSummary, load_files, source_fingerprint
+
+HEADER = "date,channel,cost\n"
+ROWS = [(f"2026-01-{day:02d}", channel, day + 0.5) for day in range(1, 21) for channel in ("search", "tv")]
+ADS = HEADER + "".join(f"{day},{channel},{cost}\n" for day, channel, cost in ROWS)
+CDNOW = SourceConfig(
+    path="package:lifetimes/datasets/CDNOW_sample.txt",
+    delimiter="whitespace",
+    header=False,
+    names=("master_id", "sample_id", "day", "quantity", "spend"),
+    query="select sample_id || '-' || row_number() over () as order_id, sample_id as customer_id, "
+    "strptime(day, '%Y%m%d') as ordered_at, spend as revenue from input",
+)
+
+
+def write(run: Run, name: str, content: str | bytes) -> Path:
+    path = run.landing / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def load(run: Run, path: str = "landing/ads.csv", table: str = "ad_spend", **options: Any) -> LoadSummary:
+    return load_files(run, table, SourceConfig(path=path, **options))
+
+
+def rows(run: Run, query: str) -> list[tuple]:
+    with duckdb.connect(str(run.warehouse)) as con:
+        return con.execute(query).fetchall()
+
+
+def state(run: Run) -> list[list[tuple]]:
+    tables = ("raw.ad_spend", "out.quarantine", "out.lineage", "ops.loads")
+    return [rows(run, f"from {table}") for table in tables]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(run_id="run-1", as_of=date(2026, 1, 31), seed=1, workspace=tmp_path)
+
+
+def parquet(path: Path) -> None:
+    frame = pl.DataFrame(ROWS, schema=["date", "channel", "cost"], orient="row")
+    frame.with_columns(pl.col("date").str.to_date()).write_parquet(path)
+
+
+def records() -> list[dict[str, Any]]:
+    return [dict(zip(("date", "channel", "cost"), row, strict=True)) for row in ROWS]
+
+
+FILES = {
+    "comma.csv": ADS.encode(),
+    "semicolon.csv": ADS.replace(",", ";").encode(),
+    "tab.tsv": ADS.replace(",", "\t").encode(),
+    "pipe.txt": ADS.replace(",", "|").encode(),
+    "windows.csv": ADS.replace("\n", "\r\n").encode(),
+    "mark.csv": b"\xef\xbb\xbf" + ADS.encode(),
+    "utf16.csv": ADS.replace(",", "\t").encode("utf-16"),
+    "packed.csv.gz": gzip.compress(ADS.encode()),
+    "quoted.csv": ("\n".join(f'"{line.replace(",", chr(34) + "," + chr(34))}"' for line in ADS.split())).encode(),
+    "capitals.csv": ADS.replace("date,channel,cost", " Date ,CHANNEL,Cost").encode(),
+    "list.json": json.dumps(records()).encode(),
+    "lines.ndjson": "\n".join(map(json.dumps, records())).encode(),
+    "lines.jsonl.gz": gzip.compress("\n".join(map(json.dumps, records())).encode()),
+    "odd [1]'s.csv": ADS.encode(),
+    "day=2/hive.csv": ADS.encode(),
+}
+
+
+@pytest.mark.parametrize("name", [*FILES, "rows.parquet"])
+def test_each_kind_of_file_gives_the_same_rows(run: Run, name: str) -> None:
+    if name == "rows.parquet":
+        parquet(write(run, name, b""))
+    else:
+        write(run, name, FILES[name])
+    summary = load(run, f"landing/{name}")
+    assert (summary.rows_read, summary.rows_kept, summary.rows_quarantined) == (40, 40, 0)
+    loaded = rows(run, "select date, channel, cost, _row_number from raw.ad_spend order by _row_number")
+    assert loaded == [(date.fromisoformat(day), *rest, n) for n, (day, *rest) in enumerate(ROWS, start=1)]
+    assert rows(run, "select distinct _file, _load_id from raw.ad_spend") == [(f"landing/{name}", 1)]
+
+
+@pytest.mark.parametrize("name", ["ads.csv", "ads.csv.gz"])
+def test_windows_text_keeps_its_letters(run: Run, name: str) -> None:
+    content = ADS.replace("tv", "fernsehgerät für 5 €").encode("cp1252")
+    write(run, name, gzip.compress(content) if name.endswith("gz") else content)
+    load(run, f"landing/{name}")
+    found = rows(run, "select distinct channel, _file from raw.ad_spend order by 1")
+    assert found == [("fernsehgerät für 5 €", f"landing/{name}"), ("search", f"landing/{name}")]
+
+
+def test_columns_absent_from_the_file_are_null_of_their_type_and_extra_ones_are_named(run: Run) -> None:
+    write(run, "ads.csv", ADS.replace("cost\n", "cost,note\n").replace(".5\n", ".5,x\n"))
+    summary = load(run)
+    assert summary.extra_columns == ("note",)
+    assert "columns not used: note" in summary.message
+    described = {name: kind for name, kind, *_ in rows(run, "describe raw.ad_spend")}
+    assert described["clicks"] == "DOUBLE"
+    assert described["campaign"] == "VARCHAR"
+    assert "note" not in described
+    assert rows(run, "select count(clicks), count(campaign) from raw.ad_spend") == [(0, 0)]
+
+
+def test_folder_glob_and_list_find_the_same_files(run: Run) -> None:
+    for number in range(3):
+        write(run, f"{number}.csv", HEADER + f"2026-01-0{number + 1},tv,1\n")
+    write(run, "notes.pdf", "not a source")
+    listed = tuple(f"landing/{number}.csv" for number in range(3))
+    for path in ("landing", "landing/*.csv", listed, ("landing/0.csv", "landing/*.csv")):
+        load_files(run, "ad_spend", SourceConfig(path=path))
+        assert rows(run, "select _file from raw.ad_spend order by 1") == [(label,) for label in listed]
+
+
+def test_values_are_read_as_people_write_them(run: Run) -> None:
+    write(run, "ads.csv", HEADER + '2026-01-01," c0 ", 1.5 \n20260102,a0u,1e3\n2026-01-03 00:00:00,NA,+3\n')
+    load(run)
+    assert rows(run, "select date, channel, cost from raw.ad_spend order by date") == [
+        (date(2026, 1, 1), "c0", 1.5),
+        (date(2026, 1, 2), "a0u", 1000.0),
+        (date(2026, 1, 3), "NA", 3.0),  # a channel may be called so; a number may not
+    ]
+
+
+def test_moments_are_utc(run: Run) -> None:
+    moments = ["2026-01-02T10:00:00+02:00", "2026-01-02 10:00:00", "2026-01-02", "2026-01-02T10:00:00Z"]
+    lines = "".join(f"o{n},k,{moment},1\n" for n, moment in enumerate(moments))
+    write(run, "orders.csv", "order_id,customer_id,ordered_at,revenue\n" + lines)
+    load(run, "landing/orders.csv", "orders")
+    found = rows(run, "select ordered_at::varchar from raw.orders order by order_id")
+    assert found == [(f"2026-01-02 {hour:02d}:00:00",) for hour in (8, 10, 0, 10)]
+
+
+def test_date_format_reads_other_dates(run: Run) -> None:
+    write(run, "ads.csv", "date,channel,cost\n31.01.2026,tv,1\n01.02.2026,tv,2\n")
+    load(run, date_format="%d.%m.%Y")
+    assert rows(run, "select date from raw.ad_spend") == [(date(2026, 1, 31),), (date(2026, 2, 1),)]
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("0", False), ("1.0", True), ("No", False), ("T", True)])
+def test_booleans(run: Run, text: str, value: bool) -> None:
+    write(run, "geo.csv", f"experiment_id,date,geo,treated,value\ne,2026-01-01,g,{text},1\n")
+    load(run, "landing/geo.csv", "geo_experiments")
+    assert rows(run, "select treated from raw.geo_experiments") == [(value,)]
+
+
+def test_rows_without_any_value_are_no_rows(run: Run) -> None:
+    write(run, "ads.csv", ADS + ",,\n,,\n\n")
+    assert load(run).rows_read == 40
+
+
+def test_cdnow_through_a_query(run: Run) -> None:
+    summary = load_files(run, "orders", CDNOW)
+    assert (summary.rows_kept, summary.rows_quarantined) == (6919, 0)  # Fader, Hardie & Lee 2005: 2357 customers
+    found = rows(
+        run, "select count(distinct customer_id), min(ordered_at)::date, max(ordered_at)::date from raw.orders"
+    )
+    assert found == [(2357, date(1997, 1, 1), date(1998, 6, 30))]
+
+
+def test_mapping_renames_columns(run: Run) -> None:
+    write(run, "ads.csv", ADS.replace("channel,cost", "Network,Spend (EUR)"))
+    load(run, columns={"channel": "Network", "cost": "spend (eur)"})
+    assert rows(run, "select count(*) from raw.ad_spend where cost > 0 and channel in ('tv', 'search')") == [(40,)]
+
+
+# ---- quarantine
+
+
+def test_bad_rows_go_to_quarantine_and_the_rest_is_kept(run: Run) -> None:
+    bad = "2026-02-01,tv,abc\n,tv,2\n2026-02-03,tv,nan\nyesterday,tv,inf\n2026-02-04,tv,1,9\n"
+    write(run, "ads.csv", ADS * 5 + bad + "2026-02-05,tv,7\n")  # the header four times more: four bad rows
+    summary = load(run)
+    assert (summary.rows_read, summary.rows_kept, summary.rows_quarantined) == (210, 201, 9)
+
+
+def test_quarantine_says_where_and_why(run: Run) -> None:
+    many = HEADER + "".join(f"2025-{m:02d}-{d:02d},tv,1\n" for m in range(1, 13) for d in range(1, 29))
+    write(run, "ads.csv", many + "2026-02-01,tv,abc\n2026-02-02,tv,1,9\n,tv,\n2026-02-05,tv,7\n")
+    load(run)
+    found = rows(
+        run, "select row_number, check_ids, reason, payload, source, file, stage from out.quarantine order by 1"
+    )
+    common = ("ad_spend", "landing/ads.csv", "load")
+    assert found == [
+        (337, "cost_type", "cost is not a number: abc", '{"date":"2026-02-01","channel":"tv","cost":"abc"}', *common),
+        (338, "lines_readable", "line 339: too many columns", '{"line":"2026-02-02,tv,1,9"}', *common),
+        (
+            339,
+            "date_present,cost_present",
+            "date is empty; cost is empty",
+            '{"date":null,"channel":"tv","cost":null}',
+            *common,
+        ),
+    ]
+    assert rows(run, "select max(_row_number) from raw.ad_spend") == [(340,)]
+
+
+def test_too_many_bad_rows_stop_the_run(run: Run) -> None:
+    write(run, "ads.csv", ADS + "2026-02-01,tv,n.b.\n" * 3)
+    with pytest.raises(DataError, match=r"3 of 43 rows.*at most 5%(?s:.)*cost_type.*row 41 of landing/ads.csv.*n\.b\."):
+        load(run)
+
+
+@given(
+    cells=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12), max_size=6)
+)
+@settings(max_examples=25, deadline=None)
+def test_any_text_in_any_cell_is_kept_or_quarantined(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[str]
+) -> None:
+    run = Run(run_id="run-1", as_of=date(2026, 1, 31), seed=1, workspace=tmp_path_factory.mktemp("any"))
+    run.landing.mkdir()
+    good = [(day, channel, str(cost)) for day, channel, cost in ROWS * 4]
+    strange = [("2026-03-01", cell or "-", cell) for cell in cells]
+    with (run.landing / "ads.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
+        writer.writerows([("date", "channel", "cost"), *good, *strange])
+    summary = load(run)
+    assert summary.rows_read == len(good) + len(strange) == summary.rows_kept + summary.rows_quarantined
+    for channel, cost in rows(run, "select channel, cost from raw.ad_spend where date = '2026-03-01'"):
+        assert math.isfinite(cost)
+        assert float(channel.replace("_", "")) == cost  # both cells of the row held the same text
+
+
+# ---- again, changed, gone
+
+
+def test_loading_twice_changes_nothing(run: Run) -> None:
+    write(run, "ads.csv", ADS * 2)  # the second header is a row in quarantine
+    first = load(run)
+    before = state(run)
+    second = load(run)
+    assert state(run) == before
+    assert (first.files_loaded, second.files_loaded, second.files_unchanged) == (1, 0, 1)
+    assert second.rows_quarantined == first.rows_quarantined == 1
+
+
+def test_a_changed_file_replaces_exactly_its_rows(run: Run) -> None:
+    write(run, "a.csv", HEADER + "2026-01-01,tv,1\n2026-01-02,tv,2\n")
+    write(run, "b.csv", HEADER + "2026-01-03,tv,3\n")
+    load(run, "landing/*.csv")
+    untouched = rows(run, "from raw.ad_spend where _file = 'landing/b.csv'")
+    write(run, "a.csv", HEADER + "2026-01-01,tv,10\n")
+    summary = load(run, "landing/*.csv")
+    assert (summary.files_loaded, summary.files_unchanged) == (1, 1)
+    assert rows(run, "from raw.ad_spend where _file = 'landing/b.csv'") == untouched
+    assert rows(run, "select cost from raw.ad_spend where _file = 'landing/a.csv'") == [(10.0,)]
+
+
+def test_rows_of_a_file_that_is_gone_go_too(run: Run) -> None:
+    write(run, "a.csv", HEADER + "2026-01-01,tv,1\n")
+    gone = write(run, "b.csv", HEADER + "2026-01-03,tv,3\n")
+    load(run, "landing")
+    gone.unlink()
+    assert load(run, "landing").files_gone == 1
+    assert rows(run, "select _file from raw.ad_spend") == [("landing/a.csv",)]
+    assert rows(run, "select file from out.lineage") == [("landing/a.csv",)]
+
+
+def test_changed_settings_read_the_file_anew(run: Run) -> None:
+    write(run, "ads.csv", "date,channel,cost,net\n2026-01-01,tv,12,10\n")
+    load(run)
+    assert load(run, columns={"cost": "net"}).files_loaded == 1
+    assert rows(run, "select cost from raw.ad_spend") == [(10.0,)]
+
+
+def test_a_failed_load_leaves_everything_as_it_was(run: Run) -> None:
+    write(run, "ads.csv", ADS)
+    load(run)
+    before = state(run)
+    write(run, "ads.csv", ADS.replace("cost", "price"))
+    with pytest.raises(DataError):
+        load(run)
+    assert state(run) == before
+
+
+def test_lineage_conserves_rows_in_every_run(run: Run) -> None:
+    write(run, "ads.csv", ADS * 2)
+    load(run)
+    load_files(
+        Run(run_id="run-2", as_of=date(2026, 2, 1), seed=1, workspace=run.workspace),
+        "ad_spend",
+        SourceConfig(path="landing/ads.csv"),
+    )
+    found = rows(run, "select run_id, table_name, rows_read, rows_kept, rows_quarantined from out.lineage order by 1")
+    assert found == [("run-1", "raw.ad_spend", 81, 80, 1), ("run-2", "raw.ad_spend", 81, 80, 1)]
+    assert rows(run, "select count(*) from out_latest.lineage") == [(1,)]
+    assert rows(run, "select run_id from out_latest.quarantine") == [("run-2",)]
+
+
+def test_fingerprint_follows_bytes_names_and_settings(run: Run) -> None:
+    write(run, "ads.csv", ADS)
+    seen = set()
+    one = SourceConfig(path="landing/*.csv")
+    seen.add(source_fingerprint(run.workspace, "ad_spend", one))
+    assert source_fingerprint(run.workspace, "ad_spend", one) in seen
+    seen.add(source_fingerprint(run.workspace, "ad_spend", SourceConfig(path="landing/*.csv", date_format="%d.%m.%Y")))
+    write(run, "ads.csv", ADS + "2026-03-01,tv,1\n")
+    seen.add(source_fingerprint(run.workspace, "ad_spend", one))
+    (run.landing / "ads.csv").rename(run.landing / "spend.csv")
+    seen.add(source_fingerprint(run.workspace, "ad_spend", one))
+    assert len(seen) == 4
+
+
+# ---- faults of the user's
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("ads.csv", b"", r"ads\.csv is empty \(0 bytes\)"),
+        ("ads.csv", HEADER.encode(), "holds no rows"),
+        ("ads.csv", b"\n\n", "first line of landing/ads.csv is blank"),
+        ("ads.csv", bytes(range(256)) * 8, "holds binary data"),
+        ("ads.csv", b"\x89PNG\r\n\x1a\n\xff\xfe\xfa", "cannot be read as text"),
+        ("ads.csv", b"date,channel,cost\n2026-01-01,\x81,1\n", r"neither UTF-8 nor Windows text \(byte 0x81\)"),
+        ("ads.csv", ADS.encode() + b'2026-03-01,"tv,1\n2026-03-02,tv,2\n', "opens a quote in line 42"),
+        ("ads.csv.gz", gzip.compress(ADS.encode())[:60], "cannot be unpacked"),
+        ("ads.csv.gz", b"not packed at all", "cannot be unpacked"),
+        ("ads.parquet", b"PAR1 no parquet PAR1", "cannot be read as parquet"),
+        ("ads.json", b'[{"date": "2026-01-01",', "cannot be read as json"),
+        ("ads.json", b"[]", "no column 'date'"),
+        ("ads.xlsx", b"PK", "of a kind that is not read"),
+        ("ads.csv", ADS.replace("date", "day").encode(), r"no column 'date'; found day, channel, cost"),
+        (
+            "ads.csv",
+            ADS.replace("2026-", "in 2026-").encode(),
+            r"holds 'in 2026-01-01'.*expected a date.*\n.*date_format",
+        ),
+        ("ads.csv", ADS.replace(".5", ",5 €").replace(",", ";").encode(), r"too many columns"),
+        ("ads.csv", ADS.replace(".5", " EUR").encode(), r"column 'cost' of landing/ads.csv holds '1 EUR'.*a number"),
+        ("ads.csv", HEADER.encode() + b"2026-01-01,tv,\n2026-01-02,tv,n/a\n", "'cost' .* is empty in all 2 rows"),
+    ],
+)
+def test_a_wrong_file_is_named_with_what_is_wrong(run: Run, name: str, content: bytes, message: str) -> None:
+    write(run, name, content)
+    with pytest.raises(DataError, match=message) as caught:
+        load(run, f"landing/{name}")
+    assert name in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 5
+
+
+def test_a_missing_column_comes_with_the_line_to_add(run: Run) -> None:
+    write(run, "ads.csv", ADS.replace("cost", "costs_eur"))
+    with pytest.raises(DataError) as caught:
+        load(run)
+    assert "Nearest is 'costs_eur'" in str(caught.value)
+    assert "sources: {ad_spend: {columns: {cost: costs_eur}}}" in str(caught.value)
+
+
+def test_a_missing_file_is_named_with_its_neighbours(run: Run) -> None:
+    write(run, "spend.csv", ADS)
+    with pytest.raises(DataError, match=r"no file 'landing/ads\.csv'.*its folder holds: spend\.csv"):
+        load(run)
+    with pytest.raises(DataError, match="its folder does not exist"):
+        load(run, "nowhere/ads.csv")
+    with pytest.raises(DataError, match=r"matches no file"):
+        load(run, "landing/*.parquet")
+
+
+def test_paths_stay_in_the_workspace(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "ads.csv"
+    outside.write_text(ADS)
+    run.landing.mkdir()
+    (run.landing / "link.csv").symlink_to(outside)
+    for path in (
+        str(outside),
+        f"../{outside.parent.name}/ads.csv",
+        "landing/link.csv",
+        "landing/*.csv",
+        "../absent.csv",
+    ):
+        with pytest.raises(ConfigError, match="leaves the workspace"):
+            load(run, path)
+    summary = load_files(run, "ad_spend", SourceConfig(path=str(outside)), allow_outside=True)
+    assert summary.rows_kept == 40
+    assert rows(run, "select file from out.lineage") == [(outside.as_posix(),)]
+
+
+@pytest.mark.parametrize("path", ["package:no_such_package/a.csv", "package:../a.csv"])
+def test_a_package_must_be_there(run: Run, path: str) -> None:
+    with pytest.raises(ConfigError, match="not installed"):
+        load(run, path)
+
+
+def test_a_package_file_stays_in_its_package(run: Run) -> None:
+    with pytest.raises(DataError, match="has no file"):
+        load(run, "package:lifetimes/../pip/__init__.py")
+
+
+@pytest.mark.parametrize(
+    ("query", "error", "message"),
+    [
+        ("select 1; select 2", ConfigError, "holds 2 statements; expected one SELECT"),
+        ("copy input to 'stolen.csv'", ConfigError, "expected one SELECT"),
+        ("select * from read_csv('landing/other.csv')", DataError, "disabled by configuration"),
+        ("select content from read_text('/etc/hostname')", DataError, "disabled by configuration"),
+        ("select * from raw.orders", DataError, "query fails"),
+        ("select date, channel, cost::int as cost from input where channel = 'x'", DataError, "no rows"),
+        ("select nothing from input", DataError, "query fails on landing/ads.csv"),
+        ("selec", DataError, "query fails"),
+    ],
+)
+def test_a_query_reaches_only_its_input(run: Run, query: str, error: type[Exception], message: str) -> None:
+    write(run, "ads.csv", ADS)
+    write(run, "other.csv", ADS)
+    with pytest.raises(error, match=message):
+        load(run, query=query)
+
+
+def test_a_query_may_reshape(run: Run) -> None:
+    write(run, "wide.csv", "week,tv,search\n" + "".join(f"2026-01-0{d},{d},{2 * d}\n" for d in range(1, 8)))
+    load(
+        run,
+        "landing/wide.csv",
+        query="unpivot input on tv, search into name channel value cost;",
+        columns={"date": "week"},
+    )
+    assert rows(run, "select channel, sum(cost) from raw.ad_spend group by 1 order by 1") == [
+        ("search", 56.0),
+        ("tv", 28.0),
+    ]
+
+
+def test_settings_that_cannot_be(run: Run) -> None:
+    write(run, "ads.csv", ADS)
+    with pytest.raises(ConfigError, match=r"no column 'costs'; did you mean 'cost'"):
+        load(run, columns={"costs": "cost"})
+    with pytest.raises(DataError, match="no column 'net'"):
+        load(run, columns={"cost": "net"})
+    with pytest.raises(ConfigError, match="date_format is '%Q'"):
+        load(run, date_format="%Q")
+    with pytest.raises(ConfigError, match=r"raw.ad_spends has no contract; there is one for each of ad_spend, bids"):
+        load(run, table="ad_spends")
