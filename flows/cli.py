@@ -74,7 +74,7 @@ class _Stages(logging.Handler):
         if message.endswith("…"):
             self.progress.update(self.task, description=message)
         else:
-            self.progress.console.print(message, markup=False)
+            self.progress.console.print(message, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -249,7 +249,7 @@ def main() -> None:
     sys.argv = [word for word in sys.argv if word != "--debug"]
     try:
         code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        leave(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
@@ -267,13 +267,20 @@ def main() -> None:
         )
 
 
+def leave(code: int) -> None:
+    """End at once: compiled extensions of the samplers report their own clean-up on stderr otherwise."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def fail(message: str, code: int, debug: bool, error: BaseException) -> None:
     """Print one to five plain lines on stderr and end."""
     if debug:
         raise error
     for line in message.splitlines()[:5]:
         print(line, file=sys.stderr)
-    sys.exit(code)
+    leave(code)
 
 
 if __name__ == "__main__":

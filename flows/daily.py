@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow
 
 from flows.forecast import forecast
-from flows.ingest import build, check, ingest
+from flows.ingest import build, check, ingest, verify
 from flows.journal import Journal
 from flows.monitor import alert, monitor
 from flows.reallocate import decide
@@ -22,7 +22,7 @@ from tasks.planning import plan_in_force
 from tasks.sources import source_fingerprint
 from tasks.workspace import NEVER, code_sha256, date_rows, finished_run, identify, latest_day, lock
 
-STAGES = ("ingest", "check", "build", "retrain", "monitor", "plan", "forecast", "report", "alert")
+STAGES = ("ingest", "check", "build", "retrain", "monitor", "plan", "forecast", "verify", "report", "alert")
 
 
 @flow(name="daily")
@@ -44,6 +44,7 @@ def daily(
             fired, judged = seen.get("fired", ()), seen.get("judged", ())
             day.stage("plan", lambda: decide(day.run, settings, fired, judged))
             day.stage("forecast", lambda: forecast(day.run, settings))
+            day.stage("verify", lambda: verify(day.run, settings))
             page = day.stage("report", lambda: report(day.run, settings))
             day.stage("alert", lambda: alert(day.run, settings, fired))
         return summary(day, page.reason)

@@ -7,15 +7,25 @@ from models.errors import DataError
 from models.outcome import Outcome, done
 from models.run import Run
 from tasks.contracts import check_table
-from tasks.raw import prepare_raw
+from tasks.raw import is_written, prepare_raw
 from tasks.sources import load_source
 from tasks.warehouse import build_layers
+
+OUT_TABLES = (
+    "customer_value",
+    "channel_scorecard",
+    "mmm_channel",
+    "response_curve",
+    "forecast",
+    "trigger",
+    "model_run",
+)
 
 
 @flow(name="ingest")
 def ingest(run: Run, settings: Settings) -> Outcome:
     """Load every source; files that have not changed cost nothing."""
-    prepare_raw(run, SOURCE_TABLES)
+    prepare_raw(run, SOURCE_TABLES, tuple(settings.sources))
     loads = [
         load_source(run, table, settings.sources[table], settings.allow_outside)
         for table in SOURCE_TABLES
@@ -35,6 +45,15 @@ def check(run: Run, settings: Settings) -> Outcome:
         raise DataError("\n".join(blocking[:5]))
     warnings = sum(summary.failed_warnings for summary in summaries)
     return done(f"{len(summaries)} tables, {warnings} warnings")
+
+
+@flow(name="verify")
+def verify(run: Run, settings: Settings) -> Outcome:
+    """Hold what leaves against its contract too: nobody downstream is handed what the page would not show."""
+    summaries = [check_table(run, f"out.{table}") for table in OUT_TABLES if is_written(run, table)]
+    if blocking := [sentence for summary in summaries for sentence in summary.blocking]:
+        raise DataError("\n".join(blocking[:5]))
+    return done(f"{len(summaries)} output tables")
 
 
 @flow(name="build")

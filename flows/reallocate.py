@@ -6,17 +6,23 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.settings import Settings
+from models.errors import DataError
 from models.outcome import Outcome, done, skipped
 from models.run import Run
 from models.triggers import Trigger
+from tasks.contracts import check_table
 from tasks.monitoring import record_triggers
-from tasks.planning import plan_budget, plan_in_force, planning_gap
+from tasks.planning import adopt_plan, plan_budget, plan_in_force, planning_gap
 
 
 @flow(name="reallocate")
 def reallocate(run: Run, settings: Settings, cause: str) -> dict[str, Any]:
-    """Make a plan from the champion's curves and put it in force."""
+    """Make a plan from the champion's curves, hold it against its contract, and put it in force."""
     plan_id = plan_budget(run, settings.allocation, settings.currency)
+    checked = (check_table(run, "out.plan_summary"), check_table(run, "out.budget_plan"))
+    if blocking := [sentence for summary in checked for sentence in summary.blocking]:
+        raise DataError("\n".join(blocking[:5]))
+    adopt_plan(run, plan_id)
     return {"plan_id": plan_id, "flow_run_id": str(flow_run.id), "cause": cause}
 
 

@@ -54,12 +54,10 @@ def allocate(
     """
     config = config or AllocationConfig()
     current = _current(curves.lines, current_spend)
-    if current is None and config.locked:
-        raise InfeasiblePlan(
-            f"Line {config.locked[0]!r} is locked at its current spend, but no current spend is given."
-        )
     known = np.zeros(len(curves.lines)) if current is None else current
     limits = find_limits(curves.lines, curves.max_spend, known, config)
+    if current is None and config.locked:
+        raise InfeasiblePlan(f"Line {config.locked[0]!r} is locked at its current spend, but none is given.")
     mean = curves.mean
 
     best, bound = _best(curves, mean, limits, config)

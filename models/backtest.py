@@ -10,9 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.optimize import nnls
-from scipy.special import betaln
-from scipy.stats import t as student
+from scipy.special import betaln, stdtr, stdtrit
 
 from models.baseline import YEAR_WEEKS, Floats, ForecastConfig, Weeks, check_weeks, project
 
@@ -115,6 +113,8 @@ def error_law(errors: Floats, own: Floats, windows: float) -> ErrorLaw:
     ----------
     windows : number of errors that do not overlap, 0 when `errors` is empty.
     """
+    from scipy.optimize import nnls
+
     horizon = own.shape[0]
     seen = errors.T @ errors / max(len(errors), 1)
     products = (windows * seen + PRIOR_WINDOWS * OWN_INFLATION * own) / (windows + PRIOR_WINDOWS)
@@ -158,7 +158,7 @@ def backtest(rolling: RollingErrors, metric: str = "revenue") -> pl.DataFrame:
         mape = float(np.mean(np.abs(errors[nonzero] / actual[nonzero]))) if nonzero.any() else None
         scores = (float(student_crps(errors, scales, degrees).mean()), mape, float(naive))
         for nominal in NOMINALS:
-            inside = np.abs(errors) <= student.ppf(0.5 + 0.5 * nominal, degrees) * scales
+            inside = np.abs(errors) <= stdtrit(degrees, 0.5 + 0.5 * nominal) * scales
             rows.append((metric, 7 * weeks, nominal, float(inside.mean()), *scores))
     schema = {"metric": pl.String, "horizon_days": pl.Int64}
     schema |= dict.fromkeys(("nominal", "coverage", "crps", "mape", "naive_crps"), pl.Float64)
@@ -175,8 +175,9 @@ def student_crps(error: Floats, scale: Floats, degrees: Floats) -> Floats:
     z = error / scale
     ratio = np.exp(betaln(0.5, degrees - 0.5) - 2.0 * betaln(0.5, 0.5 * degrees))
     spread = 2.0 * np.sqrt(degrees) / (degrees - 1.0) * ratio
-    body = z * (2.0 * student.cdf(z, degrees) - 1.0)
-    return scale * (body + 2.0 * student.pdf(z, degrees) * (degrees + z**2) / (degrees - 1.0) - spread)
+    density = np.exp(-0.5 * (degrees + 1.0) * np.log1p(z**2 / degrees) - betaln(0.5, 0.5 * degrees)) / np.sqrt(degrees)
+    body = z * (2.0 * stdtr(degrees, z) - 1.0)
+    return scale * (body + 2.0 * density * (degrees + z**2) / (degrees - 1.0) - spread)
 
 
 def _naive_crps(kpi: Floats, origin: int, weeks: int) -> float:

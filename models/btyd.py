@@ -16,9 +16,7 @@ from scipy.special import betaln, expit, gammaln, hyp2f1
 
 Floats = NDArray[np.float64]
 
-SINGULARITY = (
-    1e-7  # distance kept from a = 1 and a + b = 1, where the closed form is 0/0; moves the answer by about as much
-)
+SINGULARITY = 1e-7  # distance kept from removable singularities: there an expectation is good to seven digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +108,9 @@ def expected_orders_if_alive(parameters: PurchaseParameters, time: ArrayLike, x:
     if a == 0.0:
         return (r + x) * time / (alpha + age)
     if min(abs(a - 1.0), abs(a + b - 1.0)) < SINGULARITY:
-        a += 2.0 * SINGULARITY
+        a += 2.0 * SINGULARITY  # the closed form is 0/0 there
+    if abs(r - a - round(r - a)) < SINGULARITY:
+        r += 2.0 * SINGULARITY  # scipy's hyp2f1 goes wrong where c less both upper arguments is whole
     c = a + b + x - 1.0
     z = time / (alpha + age + time)
     survival = (1.0 - z) ** (a - 1.0) * hyp2f1(a + b - 1.0 - r, a - 1.0, c, z)

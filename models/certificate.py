@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+type Ranges = tuple[tuple[int, int], ...]  # per line the first and last of its curve's points still allowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ def maximise(
     total: float,
     *,
     tolerance: float = 1e-6,
-    max_nodes: int = 20_000,
+    max_nodes: int = 10_000,
 ) -> Certificate:
     """Spends that add up to `total` and maximise the sum of the lines' values, with an upper bound on that maximum.
 
@@ -105,7 +106,6 @@ def maximise(
     ------
     ValueError : `total` lies outside what the lines may spend.
     """
-    n_lines = len(spend)
     cache: dict[tuple[int, int, int], _Envelope] = {}
 
     def envelope(line: int, first: int, last: int) -> _Envelope:
@@ -120,32 +120,35 @@ def maximise(
             cache[key] = _Envelope(hx, hy, slope, length)
         return cache[key]
 
-    def relax(first: tuple[int, ...], last: tuple[int, ...]) -> _Relaxed | None:
-        return _fill([envelope(i, first[i], last[i]) for i in range(n_lines)], spend, value, total)
+    def relax(ranges: Ranges) -> _Relaxed | None:
+        return _fill([envelope(i, *pair) for i, pair in enumerate(ranges)], spend, value, total)
 
-    first, last = (0,) * n_lines, tuple(len(x) - 1 for x in spend)
-    root = relax(first, last)
+    twins = _twins(spend, value)
+    ranges: Ranges = tuple((0, len(x) - 1) for x in spend)
+    root = relax(ranges)
     if root is None:
         raise ValueError(f"total {total} is outside the sum of the lines' ranges")
-    best, nodes, order = root, 1, count()
-    heap = [(-root.bound, next(order), root, first, last)]
+    best, nodes, order, seen = root, 1, count(), {ranges}
+    heap = [(-root.bound, next(order), root, ranges)]
     while heap and nodes < max_nodes:
         bound = -heap[0][0]
         if bound - best.value <= tolerance * abs(bound):
             break
-        _, _, node, first, last = heappop(heap)
+        _, _, node, ranges = heappop(heap)
         line = node.off_line
-        for low, high in _cuts(spend[line], node.spend[line], first[line], last[line]):
-            child_first = (*first[:line], low, *first[line + 1 :])
-            child_last = (*last[:line], high, *last[line + 1 :])
-            child = relax(child_first, child_last)
+        for part in _cuts(spend[line], node.spend[line], *ranges[line]):
+            child_ranges = _sort_twins((*ranges[:line], part, *ranges[line + 1 :]), twins)
+            if child_ranges in seen:
+                continue
+            seen.add(child_ranges)
+            child = relax(child_ranges)
             nodes += 1
             if child is None:
                 continue
             if child.value > best.value:
                 best = child
             if child.bound > best.value:
-                heappush(heap, (-child.bound, next(order), child, child_first, child_last))
+                heappush(heap, (-child.bound, next(order), child, child_ranges))
     upper_bound = max(best.value, -heap[0][0]) if heap else best.value
     return Certificate(spend=best.spend, value=best.value, upper_bound=upper_bound, node_count=nodes)
 
@@ -182,6 +185,25 @@ def _fill(
     bound = on_curve + float(slope[piece]) * part
     true = on_curve - float(y[line]) + float(np.interp(x[line], spend[line], value[line]))
     return _Relaxed(max(bound, true), true, x, line)
+
+
+def _twins(spend: Sequence[FloatArray], value: Sequence[FloatArray]) -> list[list[int]]:
+    """Groups of lines with the same curve: exchanging their spends changes nothing."""
+    groups: dict[tuple[bytes, bytes], list[int]] = {}
+    for i, (x, y) in enumerate(zip(spend, value, strict=True)):
+        groups.setdefault((x.tobytes(), y.tobytes()), []).append(i)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _sort_twins(ranges: Ranges, twins: list[list[int]]) -> Ranges:
+    """The same node with the ranges of each group of twins in order, so that it is searched once."""
+    if not twins:
+        return ranges
+    changed = list(ranges)
+    for group in twins:
+        for i, pair in zip(group, sorted(ranges[i] for i in group), strict=True):
+            changed[i] = pair
+    return tuple(changed)
 
 
 def _cuts(x: FloatArray, at: float, first: int, last: int) -> list[tuple[int, int]]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.optimize import minimize
 from scipy.special import gammaln
 
 from models.btyd import Floats, PurchaseParameters, SpendParameters, purchase_log_likelihood, spend_log_likelihood
@@ -218,6 +217,7 @@ def _pooled_rate(x: Floats, age: Floats, weights: Floats) -> PurchaseParameters:
 
 def _no_dropout(x: Floats, age: Floats, weights: Floats) -> PurchaseParameters:
     """Maximum likelihood of the negative binomial, the limit of BG/NBD in which nobody drops out."""
+    from scipy.optimize import minimize
 
     def parameters(logs: Floats) -> tuple[float, float]:
         r, alpha = np.exp(np.clip(logs, -12.0, 12.0))  # beyond e^12 the rates are a point, to five digits

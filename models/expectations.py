@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from models.contracts import Contract, Rule
@@ -90,7 +90,7 @@ def _unexpected_rows(rule: Rule, as_of: date) -> str:
             other = f"select {identifier(rule.params['column'])} from {rule.params['table']}"  # noqa: S608
             return f"select 1 from {{batch}} where {names} is not null and {names} not in ({other})"  # noqa: S608
         case "fresh":
-            oldest = as_of - timedelta(days=rule.params["days"])
+            oldest = date.fromordinal(max(1, as_of.toordinal() - rule.params["days"]))  # 1: a run without a day yet
             newest = f"cast(max({names}) as date)"
             return f"select {newest} from {{batch}} having {newest} < date '{oldest}'"  # noqa: S608
         case _:

@@ -2,7 +2,8 @@
 
 Each function is pure, looks at one kind of shock, and returns what it saw whether it fired or not. A z is a test
 statistic with the normal tail probability of its own distribution, so that one threshold serves short histories too.
-At the default thresholds a company without shocks sees a false alarm on fewer than one day in a thousand.
+At the default thresholds a company without shocks sees a false alarm on fewer than one day in a thousand, unless its
+noise has much heavier tails than the normal and many subjects are watched.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtr
 
 from models.roas_change import (
     RoasDropConfig,
@@ -116,8 +117,8 @@ def roas_drop(weekly: pl.DataFrame, as_of: date, config: RoasDropConfig | None =
     A subject's weekly log ROAS minus that of all other subjects together has neither season nor company-wide moves in
     it. The mean of the recent weeks is compared with that of the baseline weeks before, with the noise of the baseline
     and its week-to-week correlation. A subject that only looks low because others rose does not count: against the
-    median of the others the fall must be half as large as well. Neither does one bad week: the median of the recent
-    weeks must have fallen as far as their mean. With one subject its own log ROAS is judged.
+    median of the others the fall must be half as large as well. Neither does one bad week: of the falls of mean
+    and median the smaller counts. With one subject its own log ROAS is judged.
 
     Parameters
     ----------
@@ -173,8 +174,9 @@ def _judge_roas(
     if recent_seen < (config.recent_weeks + 1) // 2:
         why = f"spend in only {recent_seen} of the last {config.recent_weeks} weeks"
         return _short("roas_drop", subject, why, config.drop_fraction)
-    fall, typical, z = _fall(change(y, config)), _fall(typical_change(y, config)), z_of_change(y, rho, config)
-    deep = min(fall, typical) >= config.drop_fraction and z <= z_needed
+    fallen = max(change(y, config), typical_change(y, config))  # the smaller fall, so that one bad week does not fire
+    fall, z = _fall(fallen), z_of_change(y, fallen, rho, config)
+    deep = fall >= config.drop_fraction and z <= z_needed
     others_rose = from_median is not None and from_median < config.drop_fraction / 2
     reason = (
         f"ROAS of the last {config.recent_weeks} weeks is {_percent(abs(fall))} {'below' if fall >= 0 else 'above'} "
@@ -245,7 +247,7 @@ def elasticity_flat(elasticities: pl.DataFrame, config: ElasticityFlatConfig | N
         if not _usable(mean, se):
             found.append(_short("elasticity_flat", subject, "no recent estimate", config.flat_threshold))
             continue
-        flat = float(stats.norm.cdf((config.flat_threshold - mean) / se))
+        flat = float(ndtr((config.flat_threshold - mean) / se))
         reason = f"Elasticity of clicks to the bid is {mean:.2f} ± {se:.2f}, below {config.flat_threshold} "
         reason += f"with probability {flat:.4f}"
         if _usable(base_mean, base_se):

@@ -15,7 +15,7 @@ from models.errors import ConfigError, DataError
 from models.plan import Plan
 from models.response import ResponseCurves
 from models.run import Run
-from tasks.planning import BASE, line_rows, make_plans, next_monday, plan_in_force, store_plans, summary_row
+from tasks.planning import BASE, adopt, line_rows, make_plans, next_monday, plan_in_force, store_plans, summary_row
 from tasks.warehouse import read_frame
 from tasks.workspace import code_sha256, identify, latest_day, lock
 
@@ -52,9 +52,9 @@ def plan_on_workspace(
     money: str,
     wishes: dict[str, Any],
     constraints: Path | None,
-    adopt: bool,
+    wants_adoption: bool,
 ) -> dict[str, Any]:
-    """A plan from the champion's curves; with `adopt` it is stored and put in force."""
+    """A plan from the champion's curves; with `wants_adoption` it is stored and put in force."""
     warehouse = workspace / "warehouse.duckdb"
     day = latest_day(warehouse) if warehouse.exists() else None
     if day is None:
@@ -63,10 +63,11 @@ def plan_on_workspace(
     asked = json.dumps(asdict(config), sort_keys=True, default=str)
     run = Run(run_id=identify(asked, "", code_sha256(), day, "plan"), as_of=day, seed=0, workspace=workspace)
     with lock(workspace):
-        _, plans, current = make_plans(run, config, money)
-        if adopt:
-            store_plans(run, plans, current)
-        return answer(plans, next_monday(day), adopt)
+        plan_id, plans = make_plans(run, config, money)
+        if wants_adoption:
+            store_plans(run, plans)
+            adopt(warehouse, plan_id)
+        return answer(plans, next_monday(day), wants_adoption)
 
 
 def plan_on_curves(curves: Path, constraints: Path | None, wishes: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,11 @@ from tasks.expectations import Finding, run_expectations
 from tasks.warehouse import append, connect, has_table, quoted, transaction
 
 ROW_KINDS = {"lines", "present", "type", "range", "values", "order", "key", "restated"}  # name the rows that fail
+ADVICE = {  # kind of rule -> what to do when too many rows break it
+    "key": "If the file is finer than that, map the column that tells its rows apart, or sum them in `query`.",
+    "rows": "Check that the files of this source are the right ones.",
+}
+OTHER_ADVICE = "Correct the files it comes from; the rows stand in out.quarantine."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +169,7 @@ def _blocking(contract: Contract, findings: Iterable[Finding], rows: int, share:
         if not found.passed and rule.severity == "error" and not is_healed:
             sentences.append(
                 f"{contract.name}: expected that {rule.sentence}; found {_observed(rule, found, rows)} "
-                f"({contract.max_bad_fraction:.0%} may break it). Correct the file it comes from."
+                f"({contract.max_bad_fraction:.0%} may break it). {ADVICE.get(rule.kind, OTHER_ADVICE)}"
             )
     if not sentences and share > contract.max_bad_fraction:
         sentences.append(

@@ -115,7 +115,7 @@ def _finding(table: str, result: Any) -> Finding:
     else:  # a query's observed value is its number of rows; that of a table-level check is something else
         is_query = result.expectation_config.type == "unexpected_rows_expectation"
         failing = result.result["observed_value"] if is_query else 0
-    return Finding(check_id=check_id, passed=bool(result.success), failing_rows=int(failing))
+    return Finding(check_id=check_id, passed=bool(result.success), failing_rows=int(failing or 0))  # None: no rows
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from models.contracts import Contract, parse_contract
 from models.errors import ConfigError
 from models.run import Run
 from models.sqltext import identifier
-from tasks.warehouse import has_table, quoted
+from tasks.warehouse import has_table, quoted, show_latest
 
 CONTRACTS = Path(__file__).resolve().parent.parent / "data_contracts"
 LOADS = (
@@ -48,10 +48,20 @@ def prepare(con: duckdb.DuckDBPyConnection, contract: Contract) -> None:
         if {name: kind for name, kind, *_ in described} == shape:
             return
         con.execute(f"drop table {quoted(contract.table)}")
-    for table in ("ops.loads", "out.quarantine"):
-        con.execute(f"delete from {table} where source = ?", [contract.name])
+    _forget_records(con, contract)
     columns = ", ".join(f"{identifier(name)} {kind}" for name, kind in shape.items())
     con.execute(f"create table {quoted(contract.table)} ({columns})")
+
+
+def forget_source(con: duckdb.DuckDBPyConnection, contract: Contract) -> None:
+    """Take all rows of a source out, as when it no longer stands in the settings; its empty table stays."""
+    con.execute(f"delete from {quoted(contract.table)}")
+    _forget_records(con, contract)
+
+
+def _forget_records(con: duckdb.DuckDBPyConnection, contract: Contract) -> None:
+    for table in ("ops.loads", "out.quarantine"):
+        con.execute(f"delete from {table} where source = ?", [contract.name])
 
 
 def make_out_table(con: duckdb.DuckDBPyConnection, contract: Contract) -> None:
@@ -60,10 +70,7 @@ def make_out_table(con: duckdb.DuckDBPyConnection, contract: Contract) -> None:
         return
     columns = ", ".join(f"{identifier(column.name)} {column.physical_type}" for column in contract.columns)
     con.execute(f"create table {contract.table} ({columns})")
-    con.execute(
-        f"create or replace view out_latest.{contract.name} as "
-        f"select * from {contract.table} where as_of = (select max(as_of) from {contract.table})"
-    )
+    show_latest(con, contract.table)
 
 
 def forget_file(con: duckdb.DuckDBPyConnection, contract: Contract, file: str) -> None:

@@ -22,7 +22,7 @@ from models.response import ResponseCurves
 from models.run import Run
 from tasks.files import write_atomically
 from tasks.registry import CURVES, ModelRun, artefact_folder, find
-from tasks.warehouse import connect, has_table, read_frame, replace_rows, transaction
+from tasks.warehouse import connect, read_frame, replace_rows, transaction
 
 CURRENT_WEEKS = 13  # today's spend is the mean of a quarter: shorter windows mistake a flight for a budget
 SCENARIO_FACTORS = (0.8, 1.0, 1.3)  # the three budgets a board asks for
@@ -31,10 +31,22 @@ BASE = "base"
 
 @task(cache_policy=NO_CACHE)
 def plan_budget(run: Run, config: AllocationConfig, money: str) -> str:
-    """Allocate the budget on the champion's curves, put the plan in force and return its plan_id."""
-    plan_id, plans, current = make_plans(run, config, money)
-    store_plans(run, plans, current)
+    """Allocate the budget on the champion's curves, store the plan and return its plan_id."""
+    plan_id, plans = make_plans(run, config, money)
+    store_plans(run, plans)
     return plan_id
+
+
+@task(cache_policy=NO_CACHE)
+def adopt_plan(run: Run, plan_id: str) -> None:
+    """Put a stored plan in force; the one before goes out of force in the same statement."""
+    adopt(run.warehouse, plan_id)
+
+
+def adopt(warehouse: Path, plan_id: str) -> None:
+    """`adopt_plan` without the orchestrator."""
+    with connect(warehouse) as con, transaction(con):
+        con.execute("update out.plan_summary set in_force = (plan_id = ? and scenario = ?)", [plan_id, BASE])
 
 
 def champion_curves(run: Run) -> tuple[ModelRun, ResponseCurves]:
@@ -63,8 +75,8 @@ def current_spend(run: Run) -> dict[str, float]:
     return dict(recent.group_by("channel").agg(pl.col("spend").sum() / len(weeks)).sort("channel").iter_rows())
 
 
-def make_plans(run: Run, config: AllocationConfig, money: str) -> tuple[str, dict[str, Plan], dict[str, float]]:
-    """(plan_id, plans by scenario, current spend): the plan itself and what other budgets would give."""
+def make_plans(run: Run, config: AllocationConfig, money: str) -> tuple[str, dict[str, Plan]]:
+    """(plan_id, plans by scenario): the plan itself and what other budgets would give."""
     champion, curves = champion_curves(run)
     spend = current_spend(run)
     current = {line: spend.get(line, 0.0) for line in curves.lines}
@@ -76,7 +88,7 @@ def make_plans(run: Run, config: AllocationConfig, money: str) -> tuple[str, dic
     others = scenarios(curves, current, replace(config, total=total), factors=factors, plan_id=plan_id, money=money)
     # a budget nobody asked for may be out of reach
     plans = {BASE: base} | {name: plan for name, plan in others.items() if isinstance(plan, Plan)}
-    return plan_id, plans, current
+    return plan_id, plans
 
 
 def summary_row(plan: Plan, *, in_force: bool) -> dict[str, Any]:
@@ -127,13 +139,10 @@ def next_monday(day: date) -> date:
     return day + timedelta(days=7 - day.weekday())
 
 
-def store_plans(run: Run, plans: dict[str, Plan], current: dict[str, float]) -> None:
-    """Write the plans of this run; its base plan comes into force and the one before goes out of it."""
-    rows = [summary_row(plan, in_force=name == BASE) for name, plan in plans.items()]
+def store_plans(run: Run, plans: dict[str, Plan]) -> None:
+    """Write the plans of this run; none is in force before it is adopted."""
+    rows = [summary_row(plan, in_force=False) for plan in plans.values()]
     lines = [row for plan in plans.values() for row in line_rows(plan, next_monday(run.as_of))]
-    with connect(run.warehouse) as con, transaction(con):
-        if has_table(con, "out.plan_summary"):
-            con.execute("update out.plan_summary set in_force = false where run_id <> ?", [run.run_id])
     replace_rows(run.warehouse, "out.budget_plan", pl.DataFrame(lines), run)
     replace_rows(run.warehouse, "out.plan_summary", pl.DataFrame(rows, schema_overrides=SUMMARY_TYPES), run)
     base = [row for row in lines if row["scenario"] == BASE]

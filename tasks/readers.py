@@ -68,10 +68,11 @@ def _read_query(con: duckdb.DuckDBPyConnection, file: SourceFile, source: Source
     """Run the source's query in a database of its own that can reach neither files, network nor the warehouse."""
     query = source.query or ""
     with duckdb.connect() as scratch:
-        scratch.execute("set timezone = 'UTC'; set threads = 1")  # one thread: rows come in the same order every time
+        scratch.execute("set timezone = 'UTC'")
         scratch.execute("create temp table rows_unreadable (row_number bigint, reason varchar, payload varchar)")
         _read_file(scratch, file, source)
         scratch.execute("create table input as select * exclude (_row_number) from rows_read order by _row_number")
+        scratch.execute("set threads = 1")  # rows come in the same order every time
         scratch.execute("set enable_external_access = false; set lock_configuration = true")
         try:
             statements = scratch.extract_statements(query)

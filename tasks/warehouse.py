@@ -112,7 +112,6 @@ def replace_rows(warehouse: Path, table: str, frame: pl.DataFrame, run: Run) -> 
 
 def append(con: duckdb.DuckDBPyConnection, table: str, stamped: pl.DataFrame, *, replace_run: str | None) -> None:
     """Insert rows that carry `run_id` and `as_of` inside an open transaction; `replace_run`'s rows go first."""
-    name = table.split(".", 1)[1]
     con.register("incoming", stamped.to_arrow())
     try:
         con.execute(f"create table if not exists {quoted(table)} as select * from incoming limit 0")
@@ -125,9 +124,14 @@ def append(con: duckdb.DuckDBPyConnection, table: str, stamped: pl.DataFrame, *,
         con.execute(f"insert into {quoted(table)} by name select * from incoming")
     finally:
         con.unregister("incoming")
+    show_latest(con, table)
+
+
+def show_latest(con: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Make the `out_latest` view of an `out` table: of the newest day, the run that wrote last."""
     con.execute(
-        f"create or replace view {quoted('out_latest.' + name)} as "
-        f"select * from {quoted(table)} where run_id = ("  # of the newest day, the run that wrote last
+        f"create or replace view {quoted(table.replace('out.', 'out_latest.', 1))} as "
+        f"select * from {quoted(table)} where run_id = ("
         f"select run_id from {quoted(table)} order by as_of desc, rowid desc limit 1)"
     )
 

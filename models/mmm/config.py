@@ -12,11 +12,14 @@ class MMMPriors:
 
     Each media parameter has a normal prior on a scale without bounds; medians and log (logit) standard deviations
     are given here. `effect` is a channel's mean weekly contribution as a share of the mean KPI; its median is
-    `media_share` times the channel's share of spend, so that a median channel returns what media return overall.
+    `media_share` times the channel's share of spend, so that a median channel returns what media return overall. How
+    much media return overall is as uncertain as `media_share_log_sd` says, for all channels alike: those the data
+    speak about teach the others.
     """
 
-    media_share: float = 0.25  # all media together, share of KPI; published models mostly lie in 0.05-0.6
-    effect_log_sd: float = 0.9  # 90 % of a channel's ROAS prior within a factor 4.4 of its median
+    media_share: float = 0.2  # all media together, share of KPI; published models mostly lie in 0.05-0.6
+    media_share_log_sd: float = 0.7  # 90 % within 0.06-0.63
+    effect_log_sd: float = 0.7  # 90 % of the channels' ROAS within a factor 3.2 of the overall one
     half_saturation_median: float = 1.2  # in mean spends: most channels run near where returns begin to fall
     half_saturation_log_sd: float = 0.7  # 90 % within 0.4-3.8 mean spends
     slope_median: float = 1.3  # a little above 1, the concave case

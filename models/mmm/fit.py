@@ -10,7 +10,7 @@ import numpy as np
 import nutpie
 from numpy.typing import NDArray
 
-from models.mmm.config import MMMConfig
+from models.mmm.config import MMMConfig, MMMPriors
 from models.mmm.data import MMMData, control_matrix
 from models.mmm.design import Design, design_matrix, make_design
 from models.mmm.fitted import FittedMMM, Metric, expected_kpi, predict, with_noise
@@ -26,7 +26,12 @@ RETRY_FACTOR = 2  # twice the tuning, twice the draws
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Arrays the compiled model reads, in units of mean KPI, mean weekly spend per channel."""
+    """Arrays the compiled model reads, in units of mean KPI, mean weekly spend per channel.
+
+    prior_mean, prior_root : of log effect, log half saturation, log slope, logit decay by channel, log noise sd.
+    columns, column_sd : the linear part with the prior sds of its coefficients; columns * column_sd is
+        basis * singular * rotation'.
+    """
 
     kpi_scale: float
     spend_scale: Array
@@ -35,18 +40,16 @@ class Inputs:
     basis: Array
     singular: Array
     rotation: Array
-    location: Array
-    scale: Array
-    noise_prior: Array
+    prior_mean: Array
+    prior_root: Array
     lift: LiftInputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Draws of the sampler, (n_chains, n_draws, ...), with its diagnostics."""
+    """Draws of the sampler z (n_chains, n_draws, 4 n_channels + 1), with its diagnostics."""
 
-    z_media: Array
-    z_noise: Array
+    z: Array
     r_hat_max: float
     ess_min: float
     divergences: int
@@ -111,8 +114,7 @@ def _inputs(data: MMMData, design: Design, config: MMMConfig) -> Inputs:
     columns = design_matrix(design, data.week_start, control_matrix(data))
     column_sd = design.prior_sd / kpi_scale
     basis, singular, rotation = np.linalg.svd(columns * column_sd, full_matrices=False)
-    location, scale = _media_priors(data.spend, spend_scale, config)
-    noise_median = config.priors.noise_median * data.kpi.std() / kpi_scale
+    prior_mean, prior_root = _prior(spend_scale, float(data.kpi.std()) / kpi_scale, config.priors)
     return Inputs(
         kpi_scale=kpi_scale,
         spend_scale=spend_scale,
@@ -121,28 +123,29 @@ def _inputs(data: MMMData, design: Design, config: MMMConfig) -> Inputs:
         basis=basis,
         singular=singular,
         rotation=rotation.T,
-        location=location,
-        scale=scale,
-        noise_prior=np.array([np.log(noise_median), config.priors.noise_log_sd]),
+        prior_mean=prior_mean,
+        prior_root=prior_root,
         lift=lift_inputs(data, spend_scale, kpi_scale),
     )
 
 
-def _media_priors(spend: Array, spend_scale: Array, config: MMMConfig) -> tuple[Array, Array]:
-    """Location, scale of log effect, log half saturation, log slope, logit decay: each (4, n_channels)."""
-    priors = config.priors
+def _prior(spend_scale: Array, kpi_sd: float, priors: MMMPriors) -> tuple[Array, Array]:
+    """Mean with a root of the covariance of the model's parameters."""
     share = spend_scale / spend_scale.sum()
-    decay_location = np.log(priors.decay_median / (1 - priors.decay_median))
-    location = np.stack(
+    n_channels = len(share)
+    mean = np.concatenate(
         [
             np.log(priors.media_share * share),
-            np.full_like(share, np.log(priors.half_saturation_median)),
-            np.full_like(share, np.log(priors.slope_median)),
-            np.full_like(share, decay_location),
+            np.full(n_channels, np.log(priors.half_saturation_median)),
+            np.full(n_channels, np.log(priors.slope_median)),
+            np.full(n_channels, np.log(priors.decay_median / (1 - priors.decay_median))),
+            [np.log(priors.noise_median * kpi_sd)],
         ]
     )
-    scale = (priors.effect_log_sd, priors.half_saturation_log_sd, priors.slope_log_sd, priors.decay_logit_sd)
-    return location, np.repeat(np.array(scale)[:, None], len(share), axis=1)
+    media_sds = (priors.effect_log_sd, priors.half_saturation_log_sd, priors.slope_log_sd, priors.decay_logit_sd)
+    covariance = np.diag(np.append(np.repeat(media_sds, n_channels), priors.noise_log_sd) ** 2)
+    covariance[:n_channels, :n_channels] += priors.media_share_log_sd**2
+    return mean, np.linalg.cholesky(covariance)
 
 
 def _sample(inputs: Inputs, data: MMMData, config: MMMConfig) -> Sample:
@@ -151,11 +154,9 @@ def _sample(inputs: Inputs, data: MMMData, config: MMMConfig) -> Sample:
         lagged=lagged(data.spend / inputs.spend_scale, config.max_lag_weeks),
         basis=inputs.basis,
         basis_variance=inputs.singular**2,
-        prior_location=inputs.location,
-        prior_scale=inputs.scale,
-        idle=(data.spend.sum(axis=0) == 0).astype(float),
-        noise_prior=inputs.noise_prior,
-        **inputs.lift.arrays(),
+        prior_mean=inputs.prior_mean,
+        prior_root=inputs.prior_root,
+        lift_tests=inputs.lift.rows,
     )
     result: Any = nutpie.sample(
         model,
@@ -168,27 +169,23 @@ def _sample(inputs: Inputs, data: MMMData, config: MMMConfig) -> Sample:
         progress_bar=False,
         save_warmup=False,
     )
-    posterior = result["posterior"].to_dataset()[["z_media", "z_noise"]]
+    posterior = result["posterior"].to_dataset()[["z"]]
     return Sample(
-        z_media=posterior["z_media"].to_numpy(),
-        z_noise=posterior["z_noise"].to_numpy(),
-        r_hat_max=_extreme(az.rhat(posterior), np.nanmax),
-        ess_min=min(_extreme(az.ess(posterior, method=method), np.nanmin) for method in ("bulk", "tail")),
+        z=posterior["z"].to_numpy(),
+        r_hat_max=float(az.rhat(posterior)["z"].max()),
+        ess_min=min(float(az.ess(posterior, method=method)["z"].min()) for method in ("bulk", "tail")),
         divergences=int(result["sample_stats"]["diverging"].to_numpy().sum()),
     )
 
 
-def _extreme(by_variable: Any, pick: Any) -> float:
-    return float(pick([pick(by_variable[name].to_numpy()) for name in by_variable.data_vars]))
-
-
 def _natural_units(sample: Sample, inputs: Inputs, data: MMMData, design: Design, config: MMMConfig) -> FittedMMM:
-    z_media = sample.z_media.reshape(-1, *sample.z_media.shape[2:])
-    kept = np.linspace(0, len(z_media) - 1, min(config.kept_draws, len(z_media))).round().astype(int)
-    raw = inputs.location + inputs.scale * z_media[kept]
-    noise = np.exp(inputs.noise_prior[0] + inputs.noise_prior[1] * sample.z_noise.reshape(-1)[kept])
-    effect, half, slope = (np.exp(raw[:, i]) for i in range(3))
-    decay = 1.0 / (1.0 + np.exp(-raw[:, 3]))
+    z = sample.z.reshape(-1, sample.z.shape[2])
+    kept = np.linspace(0, len(z) - 1, min(config.kept_draws, len(z))).round().astype(int)
+    theta = inputs.prior_mean + z[kept] @ inputs.prior_root.T
+    noise = np.exp(theta[:, -1])
+    media = theta[:, :-1].reshape(len(kept), 4, -1)
+    effect, half, slope = (np.exp(media[:, i]) for i in range(3))
+    decay = 1.0 / (1.0 + np.exp(-media[:, 3]))
     share = hill(
         adstock(data.spend / inputs.spend_scale, decay, config.max_lag_weeks), half[:, None, :], slope[:, None, :]
     )
@@ -206,7 +203,7 @@ def _natural_units(sample: Sample, inputs: Inputs, data: MMMData, design: Design
         decay=decay,
         coefficients=coefficients * inputs.kpi_scale,
         noise_sd=noise * inputs.kpi_scale,
-        effect_contraction=z_media[:, 0].std(axis=0),
+        effect_contraction=np.log(effect).std(axis=0) / np.linalg.norm(inputs.prior_root, axis=1)[: len(data.channels)],
         metrics={},
         in_sample={},
         notes=inputs.lift.notes,

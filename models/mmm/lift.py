@@ -14,26 +14,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class LiftInputs:
-    """One entry per usable test; spend levels in mean spends, lifts in mean KPIs; notes name the tests left out."""
+    """Usable tests, with a note for each one left out.
 
-    channel: NDArray[np.int64]
-    before: Array
-    after: Array
-    weeks: Array
-    lift: Array
-    lift_se: Array
+    rows : (n_tests, 6) the channel's index, spend before, after the change in mean spends, length in weeks, lift with
+        its standard error in mean KPIs.
+    """
+
+    rows: Array
     notes: tuple[str, ...]
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """By the names the compiled model knows."""
-        return {
-            "lift_channel": self.channel,
-            "lift_before": self.before,
-            "lift_after": self.after,
-            "lift_weeks": self.weeks,
-            "lift": self.lift,
-            "lift_se": self.lift_se,
-        }
 
 
 def lift_inputs(data: MMMData, spend_scale: Array, kpi_scale: float) -> LiftInputs:
@@ -57,17 +45,9 @@ def lift_inputs(data: MMMData, spend_scale: Array, kpi_scale: float) -> LiftInpu
                 )
                 continue
             scale = spend_scale[channel]
-            rows.append((channel, level / scale, max(changed, 0.0) / scale, test.weeks, test.lift, test.lift_se))
-    table = np.array(rows, dtype=np.float64).reshape(-1, 6)
-    return LiftInputs(
-        channel=table[:, 0].astype(np.int64),
-        before=table[:, 1],
-        after=table[:, 2],
-        weeks=table[:, 3],
-        lift=table[:, 4] / kpi_scale,
-        lift_se=table[:, 5] / kpi_scale,
-        notes=tuple(notes),
-    )
+            levels = level / scale, max(changed, 0.0) / scale
+            rows.append((channel, *levels, test.weeks, test.lift / kpi_scale, test.lift_se / kpi_scale))
+    return LiftInputs(rows=np.array(rows, dtype=np.float64).reshape(-1, 6), notes=tuple(notes))
 
 
 def _overlap_days(data: MMMData, test: LiftTest) -> Array:

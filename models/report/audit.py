@@ -25,6 +25,8 @@ from models.report.blocks import (
 from models.report.wording import Words
 
 OWN_FLOWS = ("daily", "report", "alert")  # they end after the page is written
+REASONS = 20  # more kinds of mistakes than this are one: the file
+FIGURE = r"-?\d+([.,:-]\d+)*"
 EXAMPLES = 3  # quarantined rows shown per reason, enough to recognise the mistake
 PAYLOAD = 160  # characters of a row that help to recognise it
 PERSONAL = ("id", "email", "mail", "phone", "name", "address", "ip")  # last words of fields that may name a person
@@ -45,7 +47,7 @@ def triggers(tables: Tables, words: Words) -> Block:
             cell(wording.ratio(row.get("value")), row.get("value")),
             cell(wording.ratio(row.get("threshold")), row.get("threshold")),
             cell(row.get("reason")),
-            cell(row.get("action")),
+            cell(row.get("action") if row.get("fired") else None),
         ]
         for row in rows
     ]
@@ -116,23 +118,34 @@ def _quarantine(tables: Tables) -> list[Block]:
         return []
     rows = tables["quarantine"]
     if rows.is_empty():
-        return [prose("No row was quarantined.", "quiet")]
+        return [prose("No row was set aside.", "quiet")]
+    rule = pl.col("reason").str.replace_all(FIGURE, "#")  # a reason names its row's figures; the rule is one
+    if "check_ids" in rows.columns:
+        rule = pl.col("check_ids").fill_null(rule)
     grouped = (
-        rows.group_by("source", "reason")
+        rows.group_by("source", rule.alias("rule"))
         .agg(pl.len().alias("rows"), pl.struct(pl.all()).head(EXAMPLES).alias("examples"))
-        .sort(["rows", "source", "reason"], descending=[True, False, False])
+        .sort(["rows", "source", "rule"], descending=[True, False, False])
     )
     cells = [
         [
             cell(row["source"]),
-            cell(row["reason"]),
+            cell(_reason(row["examples"][0])),
             cell(wording.count(row["rows"]), row["rows"]),
             cell("\n".join(_example(one) for one in row["examples"])),
         ]
-        for row in grouped.to_dicts()
+        for row in grouped.head(REASONS).to_dicts()
     ]
-    caption = "Rows set aside, by reason; what may name a person is masked"
+    more = f"; the {REASONS} most frequent of {wording.count(grouped.height)}" if grouped.height > REASONS else ""
+    caption = f"Rows set aside, by reason{more}; what may name a person is masked"
     return [table(caption, ["Source", "Reason", "Rows", "Examples"], cells, kinds="ttnw")]
+
+
+def _reason(row: Row) -> str:
+    """The first row's reason; the rule's name alone where the reason may quote a person's field."""
+    rule = str(row.get("check_ids") or "")
+    names_person = any(_names_person(part) for part in rule.replace(",", "_").split("_"))
+    return wording.title(rule) if names_person else str(row.get("reason"))
 
 
 def _example(row: Row) -> str:
@@ -142,7 +155,7 @@ def _example(row: Row) -> str:
 
 
 def masked(payload: Any) -> str:
-    """A quarantined row without what may name a person: the report is kept and passed on, a person is not.
+    """A quarantined row's filled fields without what may name a person: the report is passed on, a person is not.
 
     Text that is no JSON object is left out whole, since what it holds cannot be told.
     """
@@ -152,8 +165,9 @@ def masked(payload: Any) -> str:
         return ""
     if not isinstance(fields, dict):
         return ""
-    shown = [f"{key}={'•••' if _names_person(str(key)) else value}" for key, value in fields.items()]
-    return wording.shorten(", ".join(shown), PAYLOAD)
+    filled = {str(key): value for key, value in fields.items() if value not in (None, "")}
+    text = ", ".join(f"{key}={'•••' if _names_person(key) else value}" for key, value in filled.items())
+    return text if len(text) <= PAYLOAD else text[: PAYLOAD - 1] + "…"
 
 
 def _names_person(key: str) -> bool:
@@ -228,8 +242,7 @@ def _metrics(row: Row) -> Cell:
     shown = []
     for key, value in _flat(decision.metrics_of(row)):
         real = wording.number(value)
-        digits = ",.0f" if real is not None and abs(real) >= 1e4 else ".4g"
-        shown.append(f"{key} {value}" if real is None else f"{key} {real:{digits}}")
+        shown.append(f"{key} {value if real is None else wording.plain(real)}")
     return cell(" · ".join(shown))
 
 
@@ -239,7 +252,7 @@ def _flat(metrics: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         name = f"{prefix}{key.replace('_', ' ')}"
         if isinstance(value, dict):
             found += _flat(value, f"{name} ")
-        elif not isinstance(value, list):
+        elif value is not None and not isinstance(value, list):
             found.append((name, value))
     return found
 

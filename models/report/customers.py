@@ -59,12 +59,14 @@ def tier_rows(values: pl.DataFrame) -> list[Row]:
     """One row per tier: customers, their mean value, a typical customer's interval, share of all value."""
     if values.is_empty() or not {"tier", "clv_mean"} <= set(values.columns):
         return []
-    known = [name for name in ("clv_p05", "clv_p95", "alive_probability") if name in values.columns]
+    ends = [name for name in ("clv_p05", "clv_p95") if name in values.columns]
+    active = [name for name in ("alive_probability",) if name in values.columns]
     grouped = values.group_by("tier").agg(
         pl.len().alias("customers"),
         pl.col("clv_mean").sum().alias("clv_sum"),
         pl.col("clv_mean").mean(),
-        *(pl.col(name).median() for name in known),
+        *(pl.col(name).median() for name in ends),
+        *(pl.col(name).mean() for name in active),
     )
     place = {tier.lower(): i for i, tier in enumerate(TIERS)}
     rows: list[Row] = grouped.to_dicts()
@@ -95,7 +97,7 @@ def _tiers(tiers: Sequence[Row], words: Words) -> list[Block]:
     if not tiers:
         return []
     shares = {"Customers": [row["customer_share"] for row in tiers], "Value": [row["value_share"] for row in tiers]}
-    columns = ["Tier", "Customers", "Mean value each", "Still active, typical", "Share of customers", "Share of value"]
+    columns = ["Tier", "Customers", "Mean value each", "Still active", "Share of customers", "Share of value"]
     rows = [
         [
             cell(row["tier"]),
@@ -162,5 +164,7 @@ def _parameters(tables: Tables) -> list[Block]:
         known = metrics.get(name)
         if isinstance(known, dict) and known:
             pairs = [(key.replace("_", " "), wording.number(value)) for key, value in known.items()]
-            items.append((title, ", ".join(f"{key} = {real:.4g}" for key, real in pairs if real is not None)))
+            items.append(
+                (title, ", ".join(f"{key} = {wording.plain(real)}" for key, real in pairs if real is not None))
+            )
     return [facts(items)] if items else []

@@ -44,7 +44,7 @@ def _worth(plan: Row | None, lines: Sequence[Row], words: Words) -> str:
         return f"It is expected to return {words.value(plan.get('value_mean'))} {words.kpi} {decision.PER}{ends}."
     low, high = (words.objective_value(plan.get(f"gain_{end}")) for end in ("p05", "p95"))
     worth = f"{words.objective_value(mean)} {words.objective} {decision.PER}{wording.interval(low, high)}"
-    odds = "" if chance is None else wording.percent(chance)
+    odds = "" if chance is None else wording.odds(chance)
     if decision.is_hold(plan, lines):
         beats = f" and beats today’s spend with probability {odds}" if odds else ""
         return f"The best move found would bring {worth}{beats}: too little, or too unsure, to act on."
@@ -59,7 +59,10 @@ def _warnings(tables: Tables, plan: Row | None, run_id: str) -> list[str]:
     gates = [row for row in decision.model_rows(tables, "mmm") if row.get("verdict") == "FAIL"]
     found = []
     if failed:
-        found.append(f"{wording.plural(len(failed), 'check')} of severity error failed; see Data.")
+        aside = all(row.get("failing_rows") and not str(row.get("source")).startswith("out.") for row in failed)
+        checks = wording.plural(len(failed), "check")
+        text = f"Rows that broke {checks} were set aside" if aside else f"{checks} of severity error failed"
+        found.append(f"{text}; see Data.")
     if any(row.get("is_champion") for row in gates):
         found.append("The mix model in use failed its gate; see Models.")
     elif gates:
@@ -87,7 +90,7 @@ def _facts(tables: Tables, plan: Row | None, words: Words, as_of: date) -> list[
     if plan is not None and wording.number(plan.get("gap_fraction")) is not None:
         bound = f"{words.value(plan.get('upper_bound'))} {words.kpi} {decision.PER}"
         note = f"No plan under the same limits is worth more than {bound}."
-        add("Proof", f"within {wording.percent(plan['gap_fraction'])} of best", note)
+        add("Proof", f"within {wording.percent(max(plan['gap_fraction'], 0.001))} of best", note)
     if plan is not None and wording.number(plan.get("budget")) is not None:
         roas = f"ROAS of the plan {wording.ratio(plan['roas_mean'])}." if plan.get("roas_mean") is not None else ""
         add("Budget", f"{words.money(plan['budget'])} {decision.PER}", roas)

@@ -11,6 +11,7 @@ from models.report.wording import Words
 KEY, TITLE = "forecast", "Forecast"
 HISTORY_WEEKS = 26  # half a year of what was, enough to judge a fan by eye
 MONEY_METRICS = ("revenue", "margin", "profit", "spend", "value", "kpi")
+ACTED_ON = ("plan", "base")  # scenarios that speak before their rivals
 QUANTILES = ("p05", "p25", "p50", "p75", "p95")
 
 
@@ -41,7 +42,8 @@ def _groups(tables: Tables) -> dict[tuple[str, str], list[Row]]:
     for row in rows_of(tables, "forecast"):
         if wording.as_date(row.get("period_start")) is not None:
             found.setdefault((str(row.get("scenario")), str(row.get("metric"))), []).append(row)
-    return {key: sorted(rows, key=lambda row: (_start(row), _days(row))) for key, rows in found.items()}
+    order = sorted(found, key=lambda key: key[0] not in ACTED_ON)  # stable: else as the table has them
+    return {key: sorted(found[key], key=lambda row: (_start(row), _days(row))) for key in order}
 
 
 def _start(row: Row) -> date:

@@ -152,7 +152,7 @@ def _scenarios(tables: Tables, plan: Row, words: Words) -> list[Block]:
             money(words, row, "budget"),
             ranged(row, "value", words.value),
             cell(wording.ratio(row.get("roas_mean")), row.get("roas_mean")),
-            cell(wording.percent(row.get("probability_roas_met")), row.get("probability_roas_met")),
+            cell(wording.odds(row.get("probability_roas_met")), row.get("probability_roas_met")),
             cell(wording.percent(row.get("gap_fraction")), row.get("gap_fraction")),
             cell(row.get("verdict")),
         ]

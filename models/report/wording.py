@@ -144,6 +144,17 @@ def percent(value: Any, *, signed: bool = False) -> str:
     return f"{sign}{text.removesuffix('.0')}{THIN}%"
 
 
+def odds(value: Any) -> str:
+    """A probability counted over draws: no number of draws makes it 0 or 1."""
+    real = number(value)
+    return NONE if real is None else percent(min(max(real, 1e-4), 1 - 1e-4))  # beyond either, "< 0.1 %", "> 99.9 %"
+
+
+def plain(value: float) -> str:
+    """A model's parameter: four significant figures, whole when large."""
+    return (MINUS if value < 0 else "") + f"{abs(value):{',.0f' if abs(value) >= 1e4 else '.4g'}}"
+
+
 def count(value: Any) -> str:
     """A whole number with thousands kept apart, compact beyond a million."""
     real = number(value)

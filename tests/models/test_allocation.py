@@ -263,6 +263,8 @@ def test_contradictions_are_named_with_both_sums(config, words):
 
 def test_unusable_current_spend_is_refused():
     curves, current = random_curves(1)
+    with pytest.raises(InfeasiblePlan, match="'line_1' is locked"):
+        allocate(curves, None, AllocationConfig(total=1000.0, locked=("line_1",)))
     with pytest.raises(InfeasiblePlan, match="did you mean 'line_3'"):
         allocate(curves, {"line3": 5.0})
     with pytest.raises(InfeasiblePlan, match="'line_2' is nan"):

@@ -101,6 +101,16 @@ def test_without_dropout_counts_are_negative_binomial():
     assert expected_orders_if_alive(parameters, 10.0, 3.0, 15.0) == pytest.approx(2.5)
 
 
+def test_whole_differences_of_parameters_are_no_exception():
+    # scipy's hyp2f1 is infinite at the first of these and negative at the second
+    for r, a, b, age, x in ((0.25, 0.25, 0.5, 5.0, 99.0), (0.3, 2.3, 1.0, 0.05, 1.0)):
+        exact, near = (
+            expected_orders_if_alive(PurchaseParameters(r=r + step, alpha=0.01, a=a, b=b), 60.0, x, age)
+            for step in (0.0, 1e-5)
+        )
+        assert exact == pytest.approx(near, rel=1e-3)
+
+
 @pytest.mark.parametrize("a", [1.0, 1.0 + 1e-9, 0.5])
 def test_removable_singularities_are_smooth(a):
     b = 1.0 - a if a == 0.5 else 2.0

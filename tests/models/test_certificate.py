@@ -74,20 +74,26 @@ def test_square_roots_follow_the_closed_form():
 
 def test_never_worse_than_slsqp_from_a_uniform_start():
     rng = np.random.default_rng(3)
+    x = np.linspace(0, 1, 401)
     losses = []
     for _ in range(60):
-        spend, value = hill_lines(rng, 4, (2.0, 4.0))
-        total = float(rng.integers(20, 80))
+        slope, half, top = rng.uniform(2, 4, 4), rng.uniform(0.1, 0.8, 4), rng.lognormal(0, 0.6, 4)
+
+        def hill(spend, slope=slope, half=half, top=top):
+            return top * spend**slope / (half**slope + spend**slope)
+
+        total = rng.uniform(0.5, 2.0)
         rival = minimize(
-            lambda x, spend=spend, value=value: -sum(np.interp(x[i], spend[i], value[i]) for i in range(4)),
+            lambda spend, hill=hill: -hill(spend).sum(),
             np.full(4, total / 4),
             method="SLSQP",
-            bounds=[(0, STEPS)] * 4,
-            constraints={"type": "eq", "fun": lambda x, total=total: x.sum() - total},
+            bounds=[(0, 1)] * 4,
+            constraints={"type": "eq", "fun": lambda spend, total=total: spend.sum() - total},
         )
-        found = maximise(spend, value, total)
-        assert found.value >= -rival.fun - 1e-6  # SLSQP meets the total only to about that
-        losses.append(1 + rival.fun / found.value)
+        found = maximise([x] * 4, list(hill(x[:, None]).T), total)
+        ours = hill(found.spend).sum()
+        assert ours >= -rival.fun * (1 - 1e-4)  # the rival sees the smooth curves, ours 401 points of them
+        losses.append(1 + rival.fun / ours)
     assert max(losses) > 0.01  # or the instances were too easy to tell
 
 
@@ -115,3 +121,13 @@ def test_envelope_is_above_the_points_and_concave(heights):
     assert np.all(np.interp(x, x[at], y[at]) >= y - 1e-9)
     assert np.all(np.diff(np.diff(y[at]) / np.diff(x[at])) < 0)
     assert (at[0], at[-1]) == (0, len(heights) - 1)
+
+
+def test_lines_with_the_same_curve_are_searched_once():
+    x = np.linspace(0, 3, 31)
+    y = x**4 / (1 + x**4)
+    n_lines, total = 12, 54  # in grid steps of 0.1
+    found = maximise([x] * n_lines, [y] * n_lines, total / 10, tolerance=1e-9)
+    assert found.value == pytest.approx(dynamic_programme([y] * n_lines, total), rel=1e-9)
+    assert found.upper_bound - found.value <= 1e-9 * found.upper_bound
+    assert found.node_count < 500

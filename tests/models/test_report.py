@@ -80,6 +80,11 @@ def test_a_chance_is_never_shown_as_certain_or_impossible(chance: float) -> None
     assert float(shown.strip("<> ").removesuffix(f"{wording.THIN}%")) == pytest.approx(100 * chance, abs=0.51)
 
 
+def test_odds_over_draws_are_never_certain() -> None:
+    shown = [wording.odds(chance).replace(wording.THIN, " ") for chance in (1.0, 0.931, 0.0)]
+    assert shown == ["> 99.9 %", "93 %", "< 0.1 %"]
+
+
 @given(st.text(min_size=1, max_size=80), st.integers(min_value=5, max_value=40))
 def test_a_shortened_name_fits_and_a_short_one_is_untouched(text: str, most: int) -> None:
     short = wording.shorten(text, most)
@@ -152,6 +157,13 @@ def test_an_old_plan_in_force_is_named_old() -> None:
     assert any("29 December 2025 stays in force" in line for line in view["headline"]["warnings"])
     assert "29 December 2025" in section(view, "plan")["note"]
     assert section(view, "forecast")["note"] == ""
+
+
+def test_rows_set_aside_are_no_alarm_but_a_failed_check_is() -> None:
+    tables = made.everything()
+    assert view_of(tables)["headline"]["warnings"] == ["Rows that broke 1 check were set aside; see Data."]
+    tables["data_quality"] = tables["data_quality"].with_columns(source=pl.lit("out.budget_plan"))
+    assert view_of(tables)["headline"]["warnings"] == ["1 check of severity error failed; see Data."]
 
 
 def test_a_failed_challenger_is_told_and_the_champion_speaks() -> None:
@@ -238,6 +250,13 @@ def test_the_forecast_sentence_speaks_of_the_whole_horizon() -> None:
     assert len(outlook.periods_of(rows)) == 13
 
 
+def test_the_plans_forecast_speaks_before_todays_spend() -> None:
+    tables = made.everything()
+    tables["forecast"] = tables["forecast"].sort("scenario", descending=True)
+    assert tables["forecast"]["scenario"][0] == "today"
+    assert section(view_of(tables), "forecast")["lead"].startswith("We expect €9.37M")
+
+
 def test_without_a_total_the_sentence_does_not_add_up_quantiles() -> None:
     rows = [row for row in made.forecast(with_total=False) if row["scenario"] == "plan"]
     assert outlook.total_of(rows) is None
@@ -279,6 +298,19 @@ def test_quarantine_counts_rows_and_masks_persons() -> None:
     assert "cost=-41.2" in text
     assert audit.masked("1,Jo Doe,jo@example.org") == ""
     assert audit.masked('{"E-Mail": "x", "cost": "1"}') == "E-Mail=•••, cost=1"
+
+
+def test_quarantine_is_told_by_rule_however_many_rows_broke_it() -> None:
+    rows = [made.quarantine()[0] | {"reason": f"cost is -{i}.5; expected: cost is at least 0"} for i in range(50)]
+    tables = made.everything() | {"quarantine": made.stamped(rows)}
+    shown = list(blocks(section(view_of(tables), "data"), "table"))
+    table = next(one for one in shown if "set aside" in one["caption"])
+    assert column(table, "Rows") == [50.0]
+    checked = [row | {"check_ids": "customer_id_known", "reason": "customer_id is person-99"} for row in rows]
+    tables["quarantine"] = made.stamped(checked)
+    text = json.dumps(section(view_of(tables), "data"))
+    assert "person-99" not in text
+    assert "Customer ID known" in text
 
 
 def test_the_planner_needs_a_curve_for_every_line() -> None:

@@ -1,0 +1,161 @@
+"""The daily flow, whole, on a small company."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from flows.daily import STAGES, daily, standing
+from models.errors import ConfigError, DataError
+from tests.flows.workspaces import (
+    change_settings,
+    keep_sources,
+    out_tables,
+    plain_workspace,
+    query,
+    small_company,
+    spend_csv,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = small_company(tmp_path_factory.mktemp("company"))
+    daily(str(folder))
+    return folder
+
+
+def test_every_stage_is_done_and_every_table_is_there(company: Path) -> None:
+    summary = standing(str(company))
+    assert summary is not None
+    assert set(summary["stages"]) == set(STAGES)
+    flows = dict(query(company, "select flow, status from out.run_log"))
+    assert flows == dict.fromkeys(("daily", *STAGES), "done")
+    expected = (
+        "run_log data_quality quarantine lineage customer_value channel_scorecard mmm_channel response_curve "
+        "plan_summary budget_plan forecast backtest trigger model_run"
+    )
+    assert set(expected.split()) <= set(out_tables(company))
+    page = (company / summary["report"]).read_text()
+    assert "Marginal Tours" in page
+    assert summary["plan_id"] in page
+
+
+def test_plan_is_certified_and_sums_to_its_budget(company: Path) -> None:
+    gap, budget, bound, value, in_force = query(
+        company,
+        "select gap_fraction, budget, upper_bound, value_mean, in_force from out.plan_summary where scenario = 'base'",
+    )[0]
+    assert in_force
+    assert 0 <= gap <= 0.001
+    assert bound >= value
+    spent = query(company, "select round(sum(planned_spend), 2) from out.budget_plan where scenario = 'base'")[0][0]
+    assert spent == pytest.approx(budget, abs=0.005)
+
+
+def test_planted_shocks_fire_and_start_one_child_flow_run(company: Path) -> None:
+    planted = {
+        (shock["trigger"], shock["subject"]) for shock in json.loads((company / "truth.json").read_text())["planted"]
+    }
+    fired = query(company, "select name, subject, flow_run_id from out.trigger where fired")
+    assert planted <= {(name, subject) for name, subject, _ in fired} | {("roas_drop", "IT")}  # 20 weeks short for IT
+    (run_id,) = {run_id for *_, run_id in fired}
+    with get_client(sync_client=True) as client:
+        child = client.read_flow_run(run_id)
+        assert client.read_flow(child.flow_id).name == "reallocate"
+        assert child.parent_task_run_id is not None
+
+
+def test_alert_is_told_once(company: Path) -> None:
+    receipts = list((company / "artifacts" / "alerts").glob("*.json"))
+    assert len(receipts) == 1
+    assert "city_pass" in receipts[0].read_text()
+
+
+def test_same_inputs_give_the_same_tables(company: Path) -> None:
+    before = out_tables(company)
+    daily(str(company))
+    assert out_tables(company) == before
+
+
+def test_a_forced_retraining_gives_the_same_models(company: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(company, tmp_path / "copy", ignore=shutil.ignore_patterns(".marginal.lock"))
+    before = query(copy, "select channel, roas_mean, roas_p05 from out_latest.mmm_channel order by 1")
+    daily(str(copy), force_retrain=True)
+    assert query(copy, "select channel, roas_mean, roas_p05 from out_latest.mmm_channel order by 1") == before
+    assert query(copy, "select count(*) from out.model_run where is_champion") == [(2,)]
+
+
+def test_spend_and_kpi_alone_give_a_plan_and_a_forecast(tmp_path: Path) -> None:
+    folder = small_company(tmp_path / "lean", weeks=40, customers=4000)
+    keep_sources(folder, "ad_spend", "kpi")
+    stages = daily(str(folder))["stages"]
+    assert "clv: left out, add the source orders" in stages["retrain"]["reason"]
+    assert {name: stage["status"] for name, stage in stages.items()} == dict.fromkeys(STAGES, "done") | {
+        "alert": stages["alert"]["status"]
+    }
+
+
+def test_orders_alone_give_customer_value_as_published(tmp_path: Path) -> None:
+    """CDNOW: Fader, Hardie & Lee (2005), table 2; Fader & Hardie (2013) for Gamma-Gamma."""
+    folder = shutil.copytree(ROOT / "examples" / "cdnow", tmp_path / "cdnow")
+    stages = daily(str(folder))["stages"]
+    metrics = json.loads(str(query(folder, "select metrics from out.model_run where model = 'clv'")[0][0]))
+    published = {"r": 0.243, "alpha": 4.414, "a": 0.793, "b": 2.426}
+    assert {name: round(metrics["bg_nbd"][name], 3) for name in published} == published
+    assert metrics["bg_nbd"]["log_likelihood"] == pytest.approx(-9582.4, abs=0.05)
+    assert {name: round(metrics["gamma_gamma"][name], 2) for name in "pqv"} == {"p": 6.25, "q": 3.74, "v": 15.44}
+    assert stages["plan"]["status"] == "skipped"
+    assert "ad_spend" in stages["plan"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("spend", "expected"),
+    [
+        ("day,channel,cost\n2025-01-06,search,1\n", "date"),
+        ("", "empty"),
+        (spend_csv().replace(",1", ",one"), "cost"),
+        ("date,channel,cost\n", "no rows"),
+    ],
+    ids=["missing column", "empty file", "wrong type", "header only"],
+)
+def test_data_that_cannot_be_used_is_refused_in_words(tmp_path: Path, spend: str, expected: str) -> None:
+    folder = plain_workspace(tmp_path / "bad", spend=spend)
+    with pytest.raises(DataError, match=expected) as refused:
+        daily(str(folder))
+    assert len(str(refused.value).splitlines()) <= 5
+
+
+def test_a_source_outside_the_workspace_is_refused(tmp_path: Path) -> None:
+    folder = plain_workspace(tmp_path / "inside")
+    (tmp_path / "spend.csv").write_text(spend_csv())
+    change_settings(folder, sources={"ad_spend": "../spend.csv", "kpi": "landing/kpi.csv"})
+    with pytest.raises(ConfigError, match="allow_outside"):
+        daily(str(folder))
+
+
+def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected one of ingest"):
+        daily(str(plain_workspace(tmp_path / "plain")), only=("forcast",))
+
+
+EXAMPLES = sorted(
+    path.parent.name for path in (ROOT / "examples").glob("*/marginal.yaml") if path.parent.name != "cdnow"
+)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_runs_on_the_real_file(name: str, tmp_path: Path, shared_data: Path) -> None:
+    text = (ROOT / "examples" / name / "marginal.yaml").read_text()
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "marginal.yaml").write_text(text.replace("../../../shared/data", shared_data.as_posix()))
+    summary = daily(str(folder))
+    assert summary["stages"]["report"]["status"] == "done"
+    assert summary["plan_id"] is not None
+    if name == "dtmart":  # twelve months of media: weekly effects are not identified
+        assert query(folder, "select verdict from out.model_run where model = 'mmm'") != [("PASS",)]
