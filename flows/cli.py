@@ -11,10 +11,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from typer.exceptions import TyperException
 
 from models.errors import MarginalError
 
@@ -29,9 +29,7 @@ for name, value in {
 }.items():
     os.environ.setdefault(name, value)
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Where the next euro should go."
-)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Where the next euro should go.")
 console = Console(stderr=True, highlight=False)
 Workspace = Annotated[Path, typer.Option("--workspace", "-w", help="Folder that holds marginal.yaml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else there.")]
@@ -247,14 +245,15 @@ def main() -> None:
     """Run the command; a user's problem ends in its exit code and plain lines, a bug in 1."""
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
         code = app(standalone_mode=False)
         leave(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        leave(130)  # as a shell says of Ctrl-C
+    except TyperException as error:
+        fail(f"{error.format_message()}\nSee what there is with: marginal --help", error.exit_code, debug, error)
     except MarginalError as error:
         fail(str(error), error.exit_code, debug, error)
     except Exception as error:

@@ -34,7 +34,7 @@ def daily(
     settings = load_settings(root)
     with lock(root):
         day = open_journal(root, settings, as_of or settings.as_of, only, force_retrain)
-        with day.whole("daily"):
+        with day.whole("stages" if only else "daily"):
             day.stage("ingest", lambda: ingest(day.run, settings))
             day.run = dated(day.run)
             day.stage("check", lambda: check(day.run, settings))

@@ -32,8 +32,7 @@ def ingest(run: Run, settings: Settings) -> Outcome:
         if table in settings.sources
     ]
     read = sum(load.rows_read for load in loads)
-    quarantined = sum(load.rows_quarantined for load in loads)
-    return done(f"{len(loads)} sources, {read:,} rows read, {quarantined:,} quarantined")
+    return done(f"{len(loads)} sources, {read:,} rows read")
 
 
 @flow(name="check")
@@ -44,7 +43,8 @@ def check(run: Run, settings: Settings) -> Outcome:
     if blocking:
         raise DataError("\n".join(blocking[:5]))
     warnings = sum(summary.failed_warnings for summary in summaries)
-    return done(f"{len(summaries)} tables, {warnings} warnings")
+    moved = sum(summary.rows_moved for summary in summaries)
+    return done(f"{len(summaries)} tables, {moved:,} rows set aside, {warnings} warnings")
 
 
 @flow(name="verify")

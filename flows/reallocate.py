@@ -12,7 +12,7 @@ from models.run import Run
 from models.triggers import Trigger
 from tasks.contracts import check_table
 from tasks.monitoring import record_triggers
-from tasks.planning import adopt_plan, plan_budget, plan_in_force, planning_gap
+from tasks.planning import adopt_plan, plan_before, plan_budget, planning_gap
 
 
 @flow(name="reallocate")
@@ -41,13 +41,11 @@ def decide(run: Run, settings: Settings, fired: tuple[Trigger, ...], judged: tup
 
 def cause_of(run: Run, settings: Settings, fired: tuple[Trigger, ...]) -> str | None:
     """Why a plan is due today, None where it is not."""
-    plan = plan_in_force(run.warehouse)
+    plan = plan_before(run)  # not this run's own: an interrupted run comes to the same plan for the same reason
     if fired:
         return "fired: " + ", ".join(f"{trigger.name} ({trigger.subject})" for trigger in fired)
     if plan is None:
         return "no plan was in force"
-    if plan["run_id"] == run.run_id:  # an interrupted run comes to the same plan again
-        return "this run's own plan"
     if (run.as_of - plan["as_of"]).days >= settings.retrain.replan_days:
         return f"the plan in force is of {plan['as_of']}"
     return None

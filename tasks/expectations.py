@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 import duckdb_engine
@@ -42,6 +42,13 @@ class BufferedDialect(duckdb_engine.Dialect):  # type: ignore[misc]
 
     execution_ctx_cls = BufferedContext
     supports_statement_cache = False
+    opened: ClassVar[list[duckdb.DuckDBPyConnection]] = []  # Great Expectations keeps some out of its pool's sight
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Close what was opened: a connection left open would hold the warehouse."""
+        while cls.opened:
+            cls.opened.pop().close()
 
     def connect(self, database: str, **_: Any) -> duckdb_engine.ConnectionWrapper:
         """Open the file without settings of its own, so that it may be open in this process already."""
@@ -52,6 +59,7 @@ class BufferedDialect(duckdb_engine.Dialect):  # type: ignore[misc]
                 f"{Path(database).name} is held by another process; expected to be its only user.\n"
                 "Wait for that process to end, or close the program that has the file open."
             ) from error
+        self.opened.append(con)
         con.execute("set timezone = 'UTC'; set enable_progress_bar = false")
         return duckdb_engine.ConnectionWrapper(con)
 
@@ -102,6 +110,7 @@ def run_expectations(
             results = batch.validate(gx.ExpectationSuite(name=name, expectations=checks), result_format="BASIC").results
         finally:
             source.get_engine().dispose()
+            BufferedDialect.close_all()
     findings = {result.expectation_config.meta["check_id"]: _finding(table, result) for result in results}
     return tuple(findings[each.check_id] for each in expectations)
 

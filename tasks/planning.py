@@ -170,6 +170,15 @@ def planning_gap(run: Run) -> str | None:
     return "no mix model: it needs ad_spend and a weekly KPI (kpi or orders) over at least twenty weeks"
 
 
+def plan_before(run: Run) -> dict[str, Any] | None:
+    """The `out.plan_summary` row of the last plan another run made, None where there is none."""
+    rows = read_frame(run.warehouse, "out.plan_summary")
+    if rows is None:
+        return None
+    rows = rows.filter(pl.col("scenario") == BASE, pl.col("run_id") != run.run_id)
+    return None if rows.is_empty() else rows.row(-1, named=True)
+
+
 def plan_in_force(warehouse: Path) -> dict[str, Any] | None:
     """The `out.plan_summary` row of the plan in force, None where there is none."""
     rows = read_frame(warehouse, "out.plan_summary")

@@ -58,6 +58,13 @@ def find(warehouse: Path, *, model: str, model_id: str | None = None) -> ModelRu
     return ModelRun(**{name: row[name] for name in ModelRun.__dataclass_fields__})
 
 
+def is_made_by(run: Run, model_id: str) -> bool:
+    """Whether this very run made the fit, in an attempt that was interrupted."""
+    rows = read_frame(run.warehouse, TABLE)
+    made = pl.col("run_id") == run.run_id, pl.col("model_id") == model_id
+    return rows is not None and not rows.filter(*made).is_empty()
+
+
 def register(run: Run, entry: ModelRun) -> None:
     """Write a fit's row; a new champion dethrones the old one in the same transaction."""
     frame = pl.DataFrame([{"run_id": run.run_id, "as_of": run.as_of, **asdict(entry)}])

@@ -21,7 +21,17 @@ from models.mmm.results import channel_table, response_curves
 from models.run import Run
 from models.scorecard import channel_scorecard
 from tasks.files import write_atomically
-from tasks.registry import CURVES, ModelRun, artefact_folder, find, frame_sha256, model_name, plain_json, register
+from tasks.registry import (
+    CURVES,
+    ModelRun,
+    artefact_folder,
+    find,
+    frame_sha256,
+    is_made_by,
+    model_name,
+    plain_json,
+    register,
+)
 from tasks.warehouse import query_frame, read_frame, replace_rows
 from tasks.workspace import code_sha256
 
@@ -49,7 +59,8 @@ def standing(run: Run, model: str, data_to: date, every_days: int, force: bool) 
     champion = find(run.warehouse, model=model)
     if champion is None or force or (data_to - champion.data_to).days >= every_days:
         return None
-    return Trained(model=model, model_id=champion.model_id, verdict=champion.verdict, fitted=False, reason="recent")
+    fitted = is_made_by(run, champion.model_id)
+    return Trained(model=model, model_id=champion.model_id, verdict=champion.verdict, fitted=fitted, reason="recent")
 
 
 @task(cache_policy=NO_CACHE)

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from models.allocation import allocate
+from models.company.evidence import AB_TESTS, GEO_LIFT
 from models.company.history import History, steady_response
-from models.company.tables import AB_TESTS, GEO_LIFT
 from models.company.world import (
     CLV_DROP_KEEP,
     FLAT_CHANNEL,

@@ -21,7 +21,7 @@ class MMMPriors:
     media_share_log_sd: float = 0.7  # 90 % within 0.06-0.63
     effect_log_sd: float = 0.7  # 90 % of the channels' ROAS within a factor 3.2 of the overall one
     half_saturation_median: float = 1.2  # in mean spends: most channels run near where returns begin to fall
-    half_saturation_log_sd: float = 0.7  # 90 % within 0.4-3.8 mean spends
+    half_saturation_log_sd: float = 0.6  # 90 % within 0.45-3.2 mean spends
     slope_median: float = 1.3  # a little above 1, the concave case
     slope_log_sd: float = 0.4  # 90 % within 0.7-2.5: S-shapes are possible, 3 is at 2.1 sd
     decay_median: float = 0.4  # share carried to the next week; search ~0.1, television ~0.7
@@ -45,10 +45,10 @@ class MMMConfig:
     """How the mix model is built, sampled, scored."""
 
     chains: int = 2  # one per core of a small machine
-    draws: int = 1000
+    draws: int = 1500  # per chain
     tune: int = 1000
     seed: int = 1
-    target_accept: float = 0.9
+    target_accept: float = 0.95  # below, some posteriors diverge
     kept_draws: int = 1000  # draws kept of all chains, evenly thinned
     saturation: Literal["hill"] = "hill"
     max_lag_weeks: int = 8  # at a decay of 0.7 less than 4 % of an effect comes later

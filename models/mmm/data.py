@@ -12,6 +12,7 @@ from models.errors import DataError
 
 MIN_WEEKS = 20  # below this a level, a season and one channel cannot be told apart, whatever the priors
 WEEK_DAYS = 7
+DAY, WEEK = np.timedelta64(1, "D"), np.timedelta64(WEEK_DAYS, "D")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class MMMData:
 
     def head(self, n_weeks: int) -> MMMData:
         """The first `n_weeks`, with the lift tests that had ended by then."""
-        last_day = self.week_start[n_weeks - 1] + WEEK_DAYS
+        last_day = self.week_start[n_weeks - 1] + WEEK
         return MMMData(
             week_start=self.week_start[:n_weeks],
             kpi=self.kpi[:n_weeks],

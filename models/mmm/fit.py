@@ -10,8 +10,9 @@ import numpy as np
 import nutpie
 from numpy.typing import NDArray
 
+from models.errors import DataError
 from models.mmm.config import MMMConfig, MMMPriors
-from models.mmm.data import MMMData, control_matrix
+from models.mmm.data import MIN_WEEKS, MMMData, control_matrix
 from models.mmm.design import Design, design_matrix, make_design
 from models.mmm.fitted import FittedMMM, Metric, expected_kpi, predict, with_noise
 from models.mmm.lift import LiftInputs, lift_inputs
@@ -20,7 +21,7 @@ from models.mmm.model import compiled
 
 Array = NDArray[np.float64]
 R_HAT_AIM, ESS_AIM = 1.01, 400.0  # Vehtari et al. (2021), section 4
-RETRY_TARGET_ACCEPT = 0.97  # smaller steps follow tighter bends
+RETRY_TARGET_ACCEPT = 0.99  # smaller steps follow tighter bends
 RETRY_FACTOR = 2  # twice the tuning, twice the draws
 
 
@@ -74,6 +75,11 @@ def fit(data: MMMData, config: MMMConfig | None = None) -> FittedMMM:
     Sources: Jin et al. (2017), "Bayesian methods for media mix modeling with carryover and shape effects".
     """
     config = config or MMMConfig()
+    if config.holdout_weeks and data.n_weeks - config.holdout_weeks < MIN_WEEKS:
+        raise DataError(
+            f"mmm.holdout_weeks is {config.holdout_weeks} of {data.n_weeks} weeks; {MIN_WEEKS} must remain to fit on.\n"
+            f"Lower it to {max(data.n_weeks - MIN_WEEKS, 0)} or less, or add history."
+        )
     fitted = _fit(data, config)
     fitted = replace(fitted, metrics={**fitted.metrics, "holdout_weeks": config.holdout_weeks})
     if config.holdout_weeks == 0:
@@ -166,6 +172,7 @@ def _sample(inputs: Inputs, data: MMMData, config: MMMConfig) -> Sample:
         cores=config.chains,
         seed=config.seed,
         target_accept=config.target_accept,
+        adaptation="low_rank",  # channels trade off against each other; half the steps, twice the ESS of a diagonal
         progress_bar=False,
         save_warmup=False,
     )

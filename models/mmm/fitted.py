@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.errors import DataError
 from models.mmm.config import MMMConfig
-from models.mmm.data import MMMData, control_matrix
+from models.mmm.data import WEEK, MMMData, control_matrix
 from models.mmm.design import Design, design_matrix
 from models.mmm.media import adstock, hill
 
@@ -98,8 +98,8 @@ def predict(
     data = fitted.data
     week_start = np.asarray(week_start).astype("datetime64[D]")
     controls = np.empty((len(week_start), 0)) if controls is None else controls
-    if len(week_start) and week_start[0] != data.week_start[-1] + 7:
-        raise DataError(f"Weeks to predict begin on {week_start[0]}; expected {data.week_start[-1] + 7}.")
+    if len(week_start) and week_start[0] != data.week_start[-1] + WEEK:
+        raise DataError(f"Weeks to predict begin on {week_start[0]}; expected {data.week_start[-1] + WEEK}.")
     expected_shapes = (len(week_start), len(data.channels)), (len(week_start), len(data.control_names))
     if (spend.shape, controls.shape) != expected_shapes:
         raise ValueError(f"spend, controls have shapes {spend.shape}, {controls.shape}; expected {expected_shapes}")

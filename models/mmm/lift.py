@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mmm.data import WEEK_DAYS, LiftTest, MMMData
+from models.mmm.data import DAY, WEEK, LiftTest, MMMData
 
 Array = NDArray[np.float64]
 
@@ -53,5 +53,5 @@ def lift_inputs(data: MMMData, spend_scale: Array, kpi_scale: float) -> LiftInpu
 def _overlap_days(data: MMMData, test: LiftTest) -> Array:
     """Days of the test that fall into each week: (n_weeks,)."""
     start = np.maximum(data.week_start, np.datetime64(test.start_date))
-    end = np.minimum(data.week_start + WEEK_DAYS, np.datetime64(test.end_date) + 1)
-    return np.maximum((end - start).astype(np.float64), 0.0)
+    end = np.minimum(data.week_start + WEEK, np.datetime64(test.end_date) + DAY)
+    return np.maximum((end - start) / DAY, 0.0)

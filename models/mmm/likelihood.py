@@ -30,8 +30,6 @@ from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import register_funcify_and_cache_key
 
-TINY = 1e-12  # of a mean spend: keeps log(0) out of the gradient
-
 Array = NDArray[np.float64]
 
 
@@ -130,7 +128,7 @@ def _by_theta(
 
 @numba.njit
 def _hill(spend: float, log_half: float, slope: float) -> float:
-    return 1.0 / (1.0 + np.exp(-slope * (np.log(spend + TINY) - log_half)))
+    return 0.0 if spend <= 0.0 else 1.0 / (1.0 + np.exp(-slope * (np.log(spend) - log_half)))
 
 
 @numba.njit
@@ -155,7 +153,7 @@ def _carry_and_saturate(
             tilted += part * (lag - mean_lag)
         spent += carried
         share[t, c] = _hill(carried, log_half, slope)
-        log_odds_by_decay[t, c] = slope * (1.0 - decay) * tilted / (carried + TINY)
+        log_odds_by_decay[t, c] = slope * (1.0 - decay) * tilted / carried if carried > 0.0 else 0.0
     return spent > 0.0
 
 
@@ -203,9 +201,10 @@ def _lift_likelihood(tests: Array, theta: Array, ceiling: Array, by_ceiling: Arr
         for side in range(2):
             spend = tests[i, 1 + side]
             response = _hill(spend, log_half, slope)
-            by_log_odds = (2 * side - 1) * pull * ceiling[c] * response * (1.0 - response)
-            gradient[n_channels + c] -= slope * by_log_odds
-            gradient[2 * n_channels + c] += slope * (np.log(spend + TINY) - log_half) * by_log_odds
+            if spend > 0.0:
+                by_log_odds = (2 * side - 1) * pull * ceiling[c] * response * (1.0 - response)
+                gradient[n_channels + c] -= slope * by_log_odds
+                gradient[2 * n_channels + c] += slope * (np.log(spend) - log_half) * by_log_odds
     return log_likelihood
 
 

@@ -15,7 +15,7 @@ VOLATILE = {"started_at", "finished_at", "loaded_at", "fit_seconds", "flow_run_i
 QUICK = {"draws": 250, "tune": 250}  # enough to run every line; accuracy has its own tests
 
 
-def small_company(folder: Path, *, seed: int = 900, weeks: int = 70, customers: int = 14_000) -> Path:
+def small_company(folder: Path, *, seed: int = 900, weeks: int, customers: int) -> Path:
     """A demo workspace whose mix model is sampled briefly."""
     write_company(folder, CompanyConfig(seed=seed, weeks=weeks, customers=customers))
     change_settings(folder, mmm=QUICK)

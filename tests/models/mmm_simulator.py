@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from models.mmm.data import LiftTest, MMMData
+from models.mmm.data import WEEK, LiftTest, MMMData
 
 BURN_IN = 30  # weeks before the first recorded one, so that carry-over has settled
 
@@ -47,8 +47,8 @@ def simulate(
     rng = np.random.default_rng(seed)
     n = n_weeks + BURN_IN
     n_channels = len(CHANNELS)
-    week = np.datetime64("2023-01-02") + 7 * np.arange(-BURN_IN, n_weeks)
-    year = (week - np.datetime64("2023-01-01")).astype(float) / 365.25
+    week = np.datetime64("2023-01-02") + WEEK * np.arange(-BURN_IN, n_weeks)
+    year = (week - np.datetime64("2023-01-01")) / np.timedelta64(1, "D") / 365.25
     season = 0.14 * np.cos(2 * np.pi * (year - rng.uniform(0.4, 0.6))) + 0.06 * np.cos(
         4 * np.pi * (year - rng.uniform())
     )

@@ -20,7 +20,7 @@ CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
 
 def typed_table(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
     """Create an input: raw tables with their contract's types, others with the types the rows show."""
-    con.execute(f"create schema if not exists {table.split('.')[0]}")
+    con.execute(f"create schema if not exists {table.split('.', maxsplit=1)[0]}")
     if table.startswith("raw."):
         columns = ", ".join(f'"{column.name}" {column.physical_type}' for column in read_contract(table).columns)
         con.execute(f"create table {table} ({columns})")
