@@ -40,8 +40,8 @@ def demo(folder: Path) -> list[str]:
     """The demo company, scored by its hidden truth."""
     lines = [
         (
-            "| seed | ROAS in 90 % interval | total contribution | gap | status quo profit | plan profit | oracle profit "
-            "| planted fired | other fired | seconds |"
+            "| seed | ROAS in 90 % interval | total contribution | gap | status quo profit | plan profit "
+            "| oracle profit | planted fired | other fired | seconds |"
         ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -69,8 +69,8 @@ def demo(folder: Path) -> list[str]:
         "",
         (
             f"ROAS inside its 90 % interval: {hits} of {cases}. Total contribution within 15 %: {close} of "
-            f"{len(DEMO_SEEDS)}. True profit above the status quo's: {better} of {len(DEMO_SEEDS)}. Profit is true profit "
-            "per week in euro."
+            f"{len(DEMO_SEEDS)}. True profit above the status quo's: {better} of {len(DEMO_SEEDS)}. "
+            "Profit is true profit per week in euro."
         ),
     ]
     return lines

@@ -36,15 +36,15 @@ class GateConfig:
     ess_review: float = 100.0  # below, a 90 % bound moves by a tenth of an sd from seed to seed
     divergence_review_fraction: float = 0.005  # of all draws; more means a part of the posterior was not reached
     coverage_pass: float = 0.8  # of the weeks inside a 90 % predictive interval, in sample
-    coverage_review: float = 0.6
+    coverage_review: float = 0.6  # below, the noise is not what the model takes it for
     holdout_coverage_pass: float = 0.7  # of few weeks, so a wider allowance
-    holdout_coverage_review: float = 0.4
+    holdout_coverage_review: float = 0.4  # below, the last weeks are another market
     memory_p_value_pass: float = 0.01  # chance that independent noise would leave residuals as alike as these
     negative_baseline_pass: float = 0.05  # probability that all media together exceed the KPI
-    negative_baseline_review: float = 0.5
+    negative_baseline_review: float = 0.5  # beyond, it is likelier than not
     contraction_max: float = 0.9  # posterior over prior sd of a channel's effect: above, the data were silent
     silent_spend_fraction_pass: float = 0.1  # of spend on channels about which the data were silent
-    weeks_per_parameter_pass: float = 1.5
+    weeks_per_parameter_pass: float = 1.5  # fewer weeks leave the answer to the priors
     repeated_week_fraction_pass: float = 0.5  # of weeks with spend exactly as the week before: monthly totals
     correlation_pass: float = 0.95  # between the spends of two channels: beyond, their sum is known, not their split
 

@@ -31,7 +31,7 @@ class AllocationConfig:
     locked: tuple[str, ...] = ()  # lines that stay at their current spend
     max_change_fraction: float | None = 0.3  # ad platforms relearn after larger steps; None: no limit
     new_line_fraction: float = 0.05  # a line with no spend now may take this share of the total: enough to learn from
-    objective: Literal["profit", "revenue"] = "profit"
+    objective: Literal["profit", "revenue"] = "profit"  # with a fixed total the two give the same plan
     margin_fraction: float = 1.0  # profit = margin_fraction * value - spend
     min_roas: float | None = None  # value per unit of spend; its probability is reported
     min_probability_better: float = 0.6  # below this the move is noise; 0.5 would be a coin

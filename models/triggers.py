@@ -58,7 +58,7 @@ class ClvDropConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    top_tier: str = "VIP"
+    top_tier: str = "VIP"  # the tier whose value is watched
     drop_fraction: float = 0.15  # a well fitted model is within a few percent per tier
     z: float = -4.0  # 3e-5 per day
 

@@ -46,11 +46,11 @@ class MMMConfig:
 
     chains: int = 2  # one per core of a small machine
     draws: int = 1500  # per chain
-    tune: int = 1000
-    seed: int = 1
+    tune: int = 1000  # steps per chain that find step size and scales, then are thrown away
+    seed: int = 1  # of a fit on its own; a run hands in its own seed
     target_accept: float = 0.95  # below, some posteriors diverge
     kept_draws: int = 1000  # draws kept of all chains, evenly thinned
-    saturation: Literal["hill"] = "hill"
+    saturation: Literal["hill"] = "hill"  # concave and S-shaped alike
     max_lag_weeks: int = 8  # at a decay of 0.7 less than 4 % of an effect comes later
     fourier_order: int = 2  # yearly and half-yearly wave
     trend_knot_weeks: int = 26  # the trend may bend twice a year

@@ -294,7 +294,7 @@ def test_the_published_truth_of_another_model_is_covered(shared_data: Path) -> N
 def test_monthly_media_of_a_real_shop_come_out_as_review(shared_data: Path) -> None:
     """DT Mart: 53 weeks, monthly spend spread to weeks, a data gap in August."""
     folder = shared_data / "dtmart_eleckart"
-    media = pl.read_csv(folder / "media_weekly.csv").drop("TotalInvestment").fill_null(0.0)
+    media = pl.read_csv(folder / "media_weekly.csv").drop("TotalInvestment").fill_null(0)
     frame = media.join(pl.read_csv(folder / "sales_weekly_gmv.csv"), on="week").sort("week")
     channels = tuple(name for name in media.columns if name != "week")
     data = MMMData(

@@ -1,7 +1,7 @@
 """Every SQL case: rows given to each input, rows expected of the SELECT, on an in-memory DuckDB.
 
-A case is `cases/<layer>.<table>.<name>.yaml` with `given: {table: [rows]}`, `parameters:` and `expect: [rows]`. Expected
-figures are worked out by hand in the case's comments.
+A case is `cases/<layer>.<table>.<name>.yaml` with `given: {table: [rows]}`, `parameters:` and `expect: [rows]`.
+Expected figures are worked out by hand in the case's comments.
 """
 
 from decimal import Decimal
