@@ -68,6 +68,14 @@ def test_planted_shocks_fire_and_start_one_child_flow_run(company: Path) -> None
         assert child.parent_task_run_id is not None
 
 
+def test_the_day_without_conversions_is_a_warning(company: Path) -> None:
+    """Clicks went on, conversions did not: the plan may go on, someone should look at the tracking."""
+    found = query(
+        company, "select check_id, failing_rows from out.data_quality where severity = 'warning' and not passed"
+    )
+    assert found == [("conversions_break", 1)]
+
+
 def test_alert_is_told_once(company: Path) -> None:
     receipts = list((company / "artifacts" / "alerts").glob("*.json"))
     assert len(receipts) == 1
