@@ -27,7 +27,7 @@ from models.company.world import (
 BG_NBD = {"r": 0.55, "alpha": 30.0, "a": 0.8, "b": 2.4}
 GAMMA_GAMMA = {"p": 10.0, "q": 16.0}  # v follows from the mean order value: v = mean * (q - 1) / p
 MAX_REPEATS = 80  # orders drawn ahead per customer; the chance of more is below 1e-6
-TOP_CUSTOMER_QUANTILE = 0.88  # customers above this true value rate are the ones the CLV shock silences
+TOP_CUSTOMER_QUANTILE = 0.93  # customers above this true value rate are the ones the CLV shock silences
 DAY_WEIGHTS = np.array([1.0, 0.95, 0.95, 1.0, 1.1, 1.1, 0.9]) / 7.0  # bookings by weekday, Monday first
 REPEAT_CLAIMED = {"brand_search": 0.15, "display_retargeting": 0.10}  # share of repeat orders a platform claims
 

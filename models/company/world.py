@@ -232,16 +232,17 @@ def historical_spend(world: World) -> np.ndarray:
         index = world.names.index(name)
         spend[first_week : first_week + LIFT_TEST_WEEKS, index] = world.channels[index].spend
     if config.shocks:  # retargeting was pushed far beyond what its audience can take
-        spend[-FLAT_WEEKS:, world.names.index(FLAT_CHANNEL)] = (
-            2.6 * world.channels[world.names.index(FLAT_CHANNEL)].spend * rng.lognormal(0, 0.12, FLAT_WEEKS)
-        )
+        pushed = world.names.index(FLAT_CHANNEL)
+        weeks_pushed = min(PUSHED_WEEKS, weeks // 3)
+        spend[-weeks_pushed:, pushed] = 2.4 * world.channels[pushed].spend * rng.lognormal(0, 0.30, weeks_pushed)
     return np.round(spend, 2)
 
 
 # The planted shocks. Each fires one trigger, named as in `out.trigger`.
 ROAS_DROP_COUNTRY, ROAS_DROP_WEEKS, ROAS_DROP_FACTOR = "IT", 3, 0.20
 FLAT_CHANNEL, FLAT_WEEKS, FLAT_ELASTICITY = "display_retargeting", 8, 0.04
-CLV_DROP_TIER, CLV_DROP_WEEKS, CLV_DROP_KEEP = "VIP", 8, 0.40  # share of the top customers' orders that still come
+PUSHED_WEEKS = 26  # the flattened channel was pushed for half a year before its audience gave out
+CLV_DROP_TIER, CLV_DROP_WEEKS, CLV_DROP_KEEP = "VIP", 8, 0.45  # share of the top customers' orders that still come
 NEW_CAMPAIGN, NEW_CAMPAIGN_CHANNEL, NEW_CAMPAIGN_SHARE = "paid_social_es_city_pass", "paid_social", 0.12
 TRACKING_BREAK_DAYS_BEFORE_END = 40
 

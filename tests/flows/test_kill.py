@@ -48,7 +48,7 @@ def killed_after(folder: Path, stage: str | None, seconds: float) -> bool:
         return process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(("stage", "seconds"), [("ingest", 0.3), ("build", 1.0), ("plan", 0.05)])
+@pytest.mark.parametrize(("stage", "seconds"), [("build", 1.0), ("plan", 0.05)])
 def test_a_killed_run_resumes_to_the_same_tables(undisturbed: Path, tmp_path: Path, stage: str, seconds: float) -> None:
     folder = copy_of_inputs(undisturbed, tmp_path / "killed")
     assert killed_after(folder, stage, seconds)
