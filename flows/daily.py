@@ -16,7 +16,7 @@ from flows.reallocate import decide
 from flows.report import report
 from flows.retrain import retrain
 from flows.settings import Settings, load_settings
-from models.errors import ConfigError
+from models.errors import ConfigError, DataError
 from models.run import Run
 from tasks.planning import plan_in_force
 from tasks.sources import source_fingerprint
@@ -71,10 +71,18 @@ def fingerprint(root: Path, settings: Settings) -> str:
 
 
 def dated(run: Run) -> Run:
-    """The run with its day: the one asked for, else the last day in the data."""
+    """The run with its day: the one asked for, else the last day in the data.
+
+    Raises
+    ------
+    DataError : nothing has been loaded that carries a day.
+    """
     day = run.as_of if run.as_of != NEVER else latest_day(run.warehouse)
     if day is None:
-        return run
+        raise DataError(
+            "No spend, KPI or order has been loaded; expected at least one, for they say which day it is.\n"
+            "Name ad_spend, kpi or orders under sources, then load everything with: marginal run"
+        )
     known = replace(run, as_of=day)
     date_rows(known)
     return known

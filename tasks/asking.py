@@ -56,7 +56,7 @@ def plan_on_workspace(
 ) -> dict[str, Any]:
     """A plan from the champion's curves; with `wants_adoption` it is stored and put in force."""
     warehouse = workspace / "warehouse.duckdb"
-    day = latest_day(warehouse) if warehouse.exists() else None
+    day = latest_day(warehouse)
     if day is None:
         raise ConfigError(f"{workspace} has no data yet; expected a workspace that has been run.\nRun: marginal run")
     config = with_wishes(config, constraints, wishes)
@@ -132,7 +132,7 @@ def workspace_status(workspace: Path) -> dict[str, Any]:
             return []
         return frame.select([name for name in columns if name in frame.columns]).to_dicts()
 
-    day = latest_day(warehouse) if warehouse.exists() else None
+    day = latest_day(warehouse)
     return {
         "as_of": str(day) if day else None,
         "sources": rows("out_latest.lineage", "table_name", "file", "rows_kept", "rows_quarantined", "loaded_at"),

@@ -12,7 +12,7 @@ import polars as pl
 
 from models.errors import WorkspaceLocked
 from models.run import Run
-from tasks.warehouse import append, connect, has_table, query_frame, read_frame, transaction
+from tasks.warehouse import append, connect, has_table, query_frame, read_frame, table_exists, transaction
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ("flows/*.py", "tasks/*.py", "models/**/*.py", "sql/**/*.sql", "data_contracts/*.yaml", "requirements.lock")
@@ -93,7 +93,9 @@ def date_rows(run: Run) -> None:
 
 
 def latest_day(warehouse: Path) -> date | None:
-    """The last day the data cover, None where no source carries a date."""
+    """The last day the data cover, None where nothing is loaded that carries a date."""
+    if not table_exists(warehouse, "raw.ad_spend"):  # loading makes all raw tables at once
+        return None
     latest: date | None = query_frame(warehouse, "query/latest_day").item()
     return latest
 

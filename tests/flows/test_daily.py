@@ -144,6 +144,11 @@ def test_a_source_outside_the_workspace_is_refused(tmp_path: Path) -> None:
         daily(str(folder))
 
 
+def test_a_stage_before_anything_is_loaded_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="marginal run"):
+        daily(str(plain_workspace(tmp_path / "new")), only=("monitor",))
+
+
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected one of ingest"):
         daily(str(plain_workspace(tmp_path / "plain")), only=("forcast",))
