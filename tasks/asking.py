@@ -1,11 +1,13 @@
 """Quick answers from what is stored: plans on demand, the state of a workspace."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import yaml
 
@@ -15,9 +17,13 @@ from models.errors import ConfigError, DataError
 from models.plan import Plan
 from models.response import ResponseCurves
 from models.run import Run
+from models.sqltext import identifier
+from tasks.ledger import read_contract
 from tasks.planning import BASE, adopt, line_rows, make_plans, next_monday, plan_in_force, store_plans, summary_row
-from tasks.warehouse import read_frame
+from tasks.warehouse import connect, quoted, read_frame, table_exists
 from tasks.workspace import code_sha256, identify, latest_day, lock
+
+DATED = ("date", "timestamp")  # logical types of columns that tell a day
 
 
 def with_wishes(config: AllocationConfig, constraints: Path | None, wishes: dict[str, Any]) -> AllocationConfig:
@@ -122,6 +128,43 @@ def told_plan(result: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def freshness(warehouse: Path, as_of: date) -> list[dict[str, Any]]:
+    """How old each loaded source is, by name.
+
+    Returns
+    -------
+    For each source: `source`; `newest_date`, the newest day up to `as_of` (None without any), in UTC where the source
+    holds moments; `loaded_at`, its last load, in UTC; `behind_days` from that day to `as_of`; `allowed_days` by the
+    contract's latency and `late_days` beyond it (None where the contract sets none); `is_late`.
+    """
+    if not table_exists(warehouse, "ops.loads"):
+        return []
+    with connect(warehouse) as con:
+        query = "select source, max(loaded_at) from ops.loads group by source order by source"
+        return [_age(con, source, loaded_at, as_of) for source, loaded_at in con.execute(query).fetchall()]
+
+
+def _age(con: duckdb.DuckDBPyConnection, source: str, loaded_at: datetime, as_of: date) -> dict[str, Any]:
+    contract = read_contract(f"raw.{source}")
+    rule = next((rule for rule in contract.rules if rule.kind == "fresh"), None)
+    dated = [column.name for column in contract.columns if column.logical_type in DATED]
+    days = ", ".join(f"{identifier(name)}::date" for name in (rule.columns if rule else dated))
+    select = f"select max(day) from (select greatest({days}) as day from {quoted(contract.table)}) where day <= ?"
+    newest = con.execute(select, [as_of]).fetchall()[0][0]
+    allowed = int(rule.params["days"]) if rule else None
+    behind = None if newest is None else (as_of - newest).days
+    late = None if behind is None or allowed is None else max(0, behind - allowed)
+    return {
+        "source": source,
+        "newest_date": newest,
+        "loaded_at": loaded_at,
+        "behind_days": behind,
+        "allowed_days": allowed,
+        "late_days": late,
+        "is_late": bool(late) or (newest is None and allowed is not None),
+    }
+
+
 def workspace_status(workspace: Path) -> dict[str, Any]:
     """Freshness per source, champions, last triggers, plan in force."""
     warehouse = workspace / "warehouse.duckdb"
@@ -135,6 +178,7 @@ def workspace_status(workspace: Path) -> dict[str, Any]:
     day = latest_day(warehouse)
     return {
         "as_of": str(day) if day else None,
+        "freshness": freshness(warehouse, day) if day else [],
         "sources": rows("out_latest.lineage", "table_name", "file", "rows_kept", "rows_quarantined", "loaded_at"),
         "models": [
             row
@@ -146,15 +190,25 @@ def workspace_status(workspace: Path) -> dict[str, Any]:
     }
 
 
+def _told_source(age: dict[str, Any], files: Sequence[dict[str, Any]]) -> str:
+    """One source in a line: how new, how much, when loaded."""
+    allowed = age["allowed_days"]
+    state = f"{age['late_days']} days late" if age["late_days"] else "late" if age["is_late"] else "in time"
+    limit = "no limit" if allowed is None else f"{state}, {allowed} days allowed"
+    kept, aside = (sum(row[name] for row in files) for name in ("rows_kept", "rows_quarantined"))
+    reach = f"to {age['newest_date']}" if age["newest_date"] else "no day yet"
+    rows = f"{kept:,} rows, {aside:,} quarantined"
+    return f"  {age['source']:16} {reach} ({limit}): {rows}, loaded {age['loaded_at']:%Y-%m-%d %H:%M} UTC"
+
+
 def told_status(result: dict[str, Any]) -> str:
     """How the state of a workspace reads."""
     if result["as_of"] is None:
         return "Nothing has been run here yet. Run: marginal run"
     lines = [f"Data up to {result['as_of']}."]
     lines += [
-        f"  {row['table_name']:16} {row['rows_kept']:>10,} rows, {row['rows_quarantined']} quarantined, loaded "
-        f"{row['loaded_at']:%Y-%m-%d %H:%M}"
-        for row in result["sources"]
+        _told_source(age, [row for row in result["sources"] if row["table_name"] == f"raw.{age['source']}"])
+        for age in result["freshness"]
     ]
     lines += [
         f"Champion {row['model']}: {row['model_id']} ({row['verdict']}), data to {row['data_to']}"

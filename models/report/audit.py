@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from models.report import decision, wording
+from models.report import decision, lineage, wording
 from models.report.blocks import (
     Block,
     Cell,
@@ -59,7 +59,7 @@ def triggers(tables: Tables, words: Words) -> Block:
 
 
 def data(tables: Tables) -> Block:
-    """Quality checks, quarantined rows and lineage."""
+    """Failed checks, rows before and after cleaning, freshness, and the way back from a number to its files."""
     known = [name for name in ("data_quality", "quarantine", "lineage") if name in tables]
     if not known:
         return absent("data", "Data", "No data was checked in this run: files in the landing folder switch it on.")
@@ -69,12 +69,15 @@ def data(tables: Tables) -> Block:
     if failed:
         failed.sort(key=lambda row: (row.get("severity") != "error", str(row.get("source")), str(row.get("check_id"))))
         blocks.append(_checks("Checks that failed", failed))
+    aside = _set_aside(tables)
+    blocks += lineage.before_and_after(tables, _broken(aside, checks))
+    blocks += lineage.freshness(tables)
+    blocks += _quarantine(aside, "quarantine" in tables)
     if len(checks) > len(failed):
         passed = [row for row in checks if row.get("passed") is not False]
         summary = f"{wording.plural(len(passed), 'check')} passed"
         blocks.append(folded(summary, [_checks("Checks that passed", passed)]))
-    blocks += _quarantine(tables)
-    blocks += _lineage(tables)
+    blocks += lineage.origins(tables)
     return present("data", "Data", _data_lead(tables, checks, failed), blocks)
 
 
@@ -87,38 +90,40 @@ def _data_lead(tables: Tables, checks: Sequence[Row], failed: Sequence[Row]) -> 
     else:
         kinds = f", {wording.count(blocking) if blocking else 'none'} of them of severity error"
         text = f"{wording.count(len(failed))} of {wording.plural(len(checks), 'quality check')} failed{kinds}."
-    kept = [row.get("rows_kept") or 0 for row in rows_of(tables, "lineage")]
-    if kept:
-        text += f" {wording.plural(int(sum(kept)), 'row')} kept from {wording.plural(len(kept), 'file')}."
+    files = rows_of(tables, "lineage")
+    if files:
+        read, kept, aside, ignored = (sum(int(row.get(name) or 0) for row in files) for name in lineage.ROWS)
+        text += (
+            f" Of {wording.plural(read, 'row')} in {wording.plural(len(files), 'file')}, {wording.count(kept)} were "
+            f"kept, {wording.count(aside)} set aside and {wording.count(ignored)} ignored."
+        )
     return text
 
 
 def _checks(caption: str, rows: Sequence[Row]) -> Block:
-    columns = ["Source", "Check", "Severity", "Observed", "Expected", "Failing rows"]
+    columns = ["Check", "Severity", "What must hold", "What was found", "Rows"]
     cells = [
         [
-            cell(row.get("source")),
-            cell(wording.title(row.get("check_id"))),
+            cell(wording.title(row.get("check_id")), sub=str(row.get("source") or "")),
             cell(row.get("severity"), tone=_severity(row)),
-            cell(row.get("observed")),
             cell(row.get("expected")),
+            cell(row.get("observed")),
             cell(wording.count(row.get("failing_rows")), row.get("failing_rows")),
         ]
         for row in rows
     ]
-    return table(caption, columns, cells, kinds="ttsttn")
+    return table(caption, columns, cells, kinds="tswwn")
 
 
 def _severity(row: Row) -> str:
     return "quiet" if row.get("passed") is not False else "bad" if row.get("severity") == "error" else "warn"
 
 
-def _quarantine(tables: Tables) -> list[Block]:
-    if "quarantine" not in tables:
-        return []
-    rows = tables["quarantine"]
+def _set_aside(tables: Tables) -> list[Row]:
+    """Rows in quarantine by source and rule, the most frequent first: source, rule, reason, rows, examples."""
+    rows = tables.get("quarantine", pl.DataFrame())
     if rows.is_empty():
-        return [prose("No row was set aside.", "quiet")]
+        return []
     rule = pl.col("reason").str.replace_all(FIGURE, "#")  # a reason names its row's figures; the rule is one
     if "check_ids" in rows.columns:
         rule = pl.col("check_ids").fill_null(rule)
@@ -127,16 +132,33 @@ def _quarantine(tables: Tables) -> list[Block]:
         .agg(pl.len().alias("rows"), pl.struct(pl.all()).head(EXAMPLES).alias("examples"))
         .sort(["rows", "source", "rule"], descending=[True, False, False])
     )
+    return [row | {"reason": _reason(row["examples"][0])} for row in grouped.to_dicts()]
+
+
+def _broken(aside: Sequence[Row], checks: Sequence[Row]) -> dict[str, list[tuple[str, int]]]:
+    """By source, the sentence of each rule that rows broke: one row's reason would stand for no other."""
+    sentences = {(row.get("source"), row.get("check_id")): str(row.get("expected")) for row in checks}
+    found: dict[str, list[tuple[str, int]]] = {}
+    for row in aside:
+        told = [sentences.get((row["source"], check)) for check in row["rule"].split(",")]
+        sentence = "; ".join(part for part in told if part) if all(told) else row["reason"]
+        found.setdefault(row["source"], []).append((sentence, row["rows"]))
+    return found
+
+
+def _quarantine(aside: Sequence[Row], is_known: bool) -> list[Block]:
+    if not aside:
+        return [prose("No row was set aside.", "quiet")] if is_known else []
     cells = [
         [
             cell(row["source"]),
-            cell(_reason(row["examples"][0])),
+            cell(row["reason"]),
             cell(wording.count(row["rows"]), row["rows"]),
             cell("\n".join(_example(one) for one in row["examples"])),
         ]
-        for row in grouped.head(REASONS).to_dicts()
+        for row in aside[:REASONS]
     ]
-    more = f"; the {REASONS} most frequent of {wording.count(grouped.height)}" if grouped.height > REASONS else ""
+    more = f"; the {REASONS} most frequent of {wording.count(len(aside))}" if len(aside) > REASONS else ""
     caption = f"Rows set aside, by reason{more}; what may name a person is masked"
     return [table(caption, ["Source", "Reason", "Rows", "Examples"], cells, kinds="ttnw")]
 
@@ -172,28 +194,6 @@ def masked(payload: Any) -> str:
 
 def _names_person(key: str) -> bool:
     return key.lower().replace("-", "_").replace(" ", "_").split("_")[-1] in PERSONAL
-
-
-def _lineage(tables: Tables) -> list[Block]:
-    rows = rows_of(tables, "lineage")
-    if not rows:
-        return []
-    columns = ["Table", "Source", "File", "Rows read", "Kept", "Set aside", "SHA-256"]
-    cells = [
-        [
-            cell(row.get("table_name")),
-            cell(row.get("source")),
-            cell(row.get("file")),
-            *(
-                cell(wording.count(row.get(name)), row.get(name))
-                for name in ("rows_read", "rows_kept", "rows_quarantined")
-            ),
-            cell(str(row.get("file_sha256") or "")[:12]),
-        ]
-        for row in sorted(rows, key=lambda row: (str(row.get("table_name")), str(row.get("file"))))
-    ]
-    summary = f"Lineage: {wording.plural(len(rows), 'file')}"
-    return [folded(summary, [table("Which files made which table", columns, cells, kinds="tttnnnt")])]
 
 
 def models(tables: Tables, run_id: str) -> Block:

@@ -1,7 +1,7 @@
 """Output tables of an imagined run for the report's tests: every section filled, names hostile on purpose."""
 
 import json
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -159,6 +159,34 @@ def quarantine() -> list[dict[str, Any]]:
     ]
 
 
+def lineage() -> list[dict[str, Any]]:
+    """Three files of two sources: cleaned, clean, and one whose name is hostile."""
+    loaded = datetime(2026, 1, 5, 5, 58, 12)  # noqa: DTZ001 (out.lineage holds UTC without a zone)
+    files = [
+        ("ad_spend", "landing/spend.csv", "ab", 44_125, 44_116, 4, 5,
+         "2 lines above the header; decimal comma; dates are day first; 3 totals"),
+        ("ad_spend", f"landing/{HOSTILE}.csv", "cd", 310, 310, 0, 0, "decimal comma"),
+        ("orders", "landing/orders.csv", "ef", 1_000, 999, 1, 0, ""),
+    ]  # fmt: skip
+    names = ("source", "file", "file_sha256", "rows_read", "rows_kept", "rows_quarantined", "rows_ignored", "notes")
+    rows = [dict(zip(names, file, strict=True)) for file in files]
+    return [
+        {"table_name": f"raw.{row['source']}", **row, "file_sha256": 32 * str(row["file_sha256"]), "loaded_at": loaded}
+        for row in rows
+    ]
+
+
+def freshness() -> list[dict[str, Any]]:
+    """A source in time, one late, one without a limit."""
+    loaded = datetime(2026, 1, 5, 5, 58, 12)  # noqa: DTZ001 (UTC without a zone, as in ops.loads)
+    ages = [("ad_spend", 1, 8), ("orders", 11, 8), ("customers", 40, None)]
+    return [
+        {"source": source, "newest_date": AS_OF - timedelta(days=behind), "loaded_at": loaded, "behind_days": behind,
+         "allowed_days": allowed, "late_days": None if allowed is None else max(0, behind - allowed)}
+        for source, behind, allowed in ages
+    ]  # fmt: skip
+
+
 def everything() -> dict[str, pl.DataFrame]:
     """All tables the report knows a section for."""
     rows: dict[str, list[dict[str, Any]]] = {
@@ -184,15 +212,13 @@ def everything() -> dict[str, pl.DataFrame]:
             {"source": "orders", "check_id": "null_audit", "severity": "error", "passed": True, "observed": "0",
              "expected": "0", "failing_rows": 0},
             {"source": "ad_spend", "check_id": "cpc_sanity", "severity": "warning", "passed": False,
-             "observed": "41.20", "expected": "<= 20", "failing_rows": 3},
-            {"source": "ad_spend", "check_id": "cost_sign", "severity": "error", "passed": False, "observed": "4 rows",
-             "expected": ">= 0", "failing_rows": 4},
+             "observed": "41.20 on Display, 3 January 2026", "expected": "a click costs at most 20 EUR",
+             "failing_rows": 3},
+            {"source": "ad_spend", "check_id": "cost_range", "severity": "error", "passed": False,
+             "observed": "4 of 44120 rows break it", "expected": "cost is at least 0", "failing_rows": 4},
         ],
         "quarantine": quarantine(),
-        "lineage": [
-            {"table_name": "raw.ad_spend", "source": "ad_spend", "file": "landing/spend.csv", "file_sha256": "ab" * 32,
-             "rows_read": 44_120, "rows_kept": 44_116, "rows_quarantined": 4, "loaded_at": AS_OF},
-        ],
+        "lineage": lineage(),
         "model_run": model_run(),
         "run_log": [
             {"flow": "ingest", "status": "done", "code_version": "c0ffee", "config_sha256": "d1" * 32,
