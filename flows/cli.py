@@ -91,7 +91,9 @@ def shown_progress() -> Iterator[None]:
             logger.removeHandler(handler)
 
 
-def run_daily(workspace: Path, as_of: datetime | None, only: tuple[str, ...], force: bool) -> dict[str, Any]:
+def run_daily(
+    workspace: Path, as_of: datetime | None, only: tuple[str, ...], force: bool, days: tuple[str, str] | None = None
+) -> dict[str, Any]:
     """The daily flow, with its stages shown; a run whose inputs have not changed since is not made again."""
     from flows.daily import daily, standing
     from flows.serve import server_for_run
@@ -101,7 +103,7 @@ def run_daily(workspace: Path, as_of: datetime | None, only: tuple[str, ...], fo
     if earlier is not None and not only and not force:
         return earlier
     with shown_progress(), server_for_run(workspace):
-        result: dict[str, Any] = daily(str(workspace), as_of=day, force_retrain=force, only=only)
+        result: dict[str, Any] = daily(str(workspace), as_of=day, force_retrain=force, only=only, days=days)
     return result
 
 
@@ -129,12 +131,25 @@ def told_run(workspace: Path) -> Callable[[dict[str, Any]], str]:
 
 
 @app.command()
-def init(directory: Annotated[Path, typer.Argument(help="Folder to make.")]) -> None:
-    """Write a commented starter workspace."""
+def init(
+    directory: Annotated[Path, typer.Argument(help="Folder to make.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="More files after --from.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Option("--from", metavar="FILE", help="Exports to start from: copied and looked at.")
+    ] = None,
+) -> None:
+    """Write a commented starter workspace, with sources for the files given."""
     from tasks.starter import write_starter
 
-    write_starter(directory)
-    typer.echo(f"Put your exports into {directory / 'landing'}, name them in {directory / 'marginal.yaml'}, then:")
+    if more and not files:
+        raise typer.BadParameter(f"{more[0]} is one argument too many; to start from files, write: --from {more[0]}")
+    placed = write_starter(directory, [*(files or ()), *(more or ())])
+    for file in placed:
+        typer.echo(file.line)
+    if placed:
+        typer.echo(f"Check what was guessed in {directory / 'marginal.yaml'}, then:")
+    else:
+        typer.echo(f"Put your exports into {directory / 'landing'}, name them in {directory / 'marginal.yaml'}, then:")
     typer.echo(f"  marginal run -w {directory}")
 
 
@@ -181,7 +196,23 @@ def _stage_command(stage: str, help_text: str, *, force: bool = False) -> None:
     app.command(stage, help=help_text)(command)
 
 
-_stage_command("ingest", "Load the sources' files.")
+@app.command()
+def ingest(
+    workspace: Workspace = HERE,
+    as_of: AsOf = None,
+    since: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day to load anew.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day to load anew.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load the sources' files; with --from or --to, read those with rows of these days again, changed or not."""
+    days = None
+    if since is not None or until is not None:
+        days = (f"{since:%Y-%m-%d}" if since else "0001-01-01", f"{until:%Y-%m-%d}" if until else "9999-12-31")
+    say(run_daily(workspace, as_of, ("ingest",), False, days), as_json, told_run(workspace))
+
+
 _stage_command("check", "Hold the loaded tables against their contracts.")
 _stage_command("build", "Rebuild staging and marts.")
 _stage_command("retrain", "Fit all models again.", force=True)
