@@ -27,15 +27,22 @@ STAGES = ("ingest", "check", "build", "retrain", "monitor", "plan", "forecast", 
 
 @flow(name="daily")
 def daily(
-    workspace: str, as_of: date | None = None, force_retrain: bool = False, only: tuple[str, ...] = ()
+    workspace: str,
+    as_of: date | None = None,
+    force_retrain: bool = False,
+    only: tuple[str, ...] = (),
+    days: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Bring the warehouse, the models and the plan up to `as_of` (default: the last day in the data)."""
+    """Bring the warehouse, the models and the plan up to `as_of` (default: the last day in the data).
+
+    days : first and last day of a backfill: files with rows of these days are read again, changed or not.
+    """
     root = Path(workspace).resolve()
     settings = load_settings(root)
     with lock(root):
         day = open_journal(root, settings, as_of or settings.as_of, only, force_retrain)
         with day.whole("stages" if only else "daily"):
-            day.stage("ingest", lambda: ingest(day.run, settings))
+            day.stage("ingest", lambda: ingest(day.run, settings, days))
             day.run = dated(day.run)
             day.stage("check", lambda: check(day.run, settings))
             day.stage("build", lambda: build(day.run, settings))
@@ -64,7 +71,7 @@ def open_journal(root: Path, settings: Settings, as_of: date | None, only: tuple
 def fingerprint(root: Path, settings: Settings) -> str:
     """Hash of every source's files and of how they are read."""
     parts = [
-        source_fingerprint(root, table, source, allow_outside=settings.allow_outside)
+        source_fingerprint(root, table, source, **settings.reading(table))
         for table, source in sorted(settings.sources.items())
     ]
     return hashlib.sha256("".join(parts).encode()).hexdigest()

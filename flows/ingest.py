@@ -7,27 +7,25 @@ from models.errors import DataError
 from models.outcome import Outcome, done
 from models.run import Run
 from tasks.contracts import check_table
+from tasks.quality import check_quality
 from tasks.raw import is_written, prepare_raw
 from tasks.sources import load_source
 from tasks.warehouse import build_layers
 
-OUT_TABLES = (
-    "customer_value",
-    "channel_scorecard",
-    "mmm_channel",
-    "response_curve",
-    "forecast",
-    "trigger",
-    "model_run",
+OUT_TABLES = (  # run_log is still being written, and the two plan tables are checked before a plan is adopted
+    *("data_quality", "quarantine", "lineage"),
+    *("customer_value", "channel_scorecard", "click_value", "uplift", "experiment_readout", "attribution", "evidence"),
+    *("mmm_channel", "response_curve", "bid_elasticity", "bid_plan"),
+    *("forecast", "backtest", "drift", "trigger", "model_run", "decision_review"),
 )
 
 
 @flow(name="ingest")
-def ingest(run: Run, settings: Settings) -> Outcome:
-    """Load every source; files that have not changed cost nothing."""
+def ingest(run: Run, settings: Settings, days: tuple[str, str] | None = None) -> Outcome:
+    """Load every source; files that have not changed cost nothing, unless they hold `days` to be loaded anew."""
     prepare_raw(run, SOURCE_TABLES, tuple(settings.sources))
     loads = [
-        load_source(run, table, settings.sources[table], settings.allow_outside)
+        load_source(run, table, settings.sources[table], days=days, **settings.reading(table))
         for table in SOURCE_TABLES
         if table in settings.sources
     ]
@@ -58,5 +56,9 @@ def verify(run: Run, settings: Settings) -> Outcome:
 
 @flow(name="build")
 def build(run: Run, settings: Settings) -> Outcome:
-    """Rebuild staging and marts for the day of the run."""
-    return done(f"{len(build_layers(run, settings.kpi.value))} tables")
+    """Rebuild staging and marts for the day of the run, and check what no single row can show."""
+    tables = build_layers(run, settings.parameters)
+    summary = check_quality(run, settings.quality, settings.parameters)
+    if summary.blocking:
+        raise DataError("\n".join(summary.blocking[:5]))
+    return done(f"{len(tables)} tables, {summary.checks} checks, {summary.failed_warnings} warnings")

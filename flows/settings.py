@@ -3,10 +3,12 @@
 import difflib
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
+from zoneinfo import available_timezones
 
 import yaml
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -18,8 +20,9 @@ from models.forecast import ForecastConfig
 from models.gate import GateConfig
 from models.limits import AllocationConfig
 from models.mmm.config import MMMConfig
+from models.quality import QualityConfig
 from models.roas_change import RoasDropConfig
-from models.sources import SourceConfig
+from models.sources import FROM_ENVIRONMENT, SourceConfig
 from models.triggers import ClvDropConfig, ElasticityFlatConfig, NewCampaignConfig
 
 SOURCE_TABLES = (
@@ -34,6 +37,8 @@ SOURCE_TABLES = (
     "lift_tests",
     "bids",
     "controls",
+    "spend_ledger",
+    "rates",
 )
 FORBID = {"extra": "forbid"}
 
@@ -96,6 +101,7 @@ class Settings(BaseSettings):
     allow_outside: bool = Field(False, description="Whether sources may lie outside the workspace")
     sources: dict[Literal[SOURCE_TABLES], SourceConfig] = Field(description="Source tables and where they come from")  # type: ignore[valid-type]
     kpi: KpiConfig = Field(default_factory=KpiConfig)
+    quality: QualityConfig = Field(default_factory=QualityConfig)
     clv: CLVConfig = Field(default_factory=CLVConfig)
     mmm: MMMConfig = Field(default_factory=MMMConfig)
     gate: GateConfig = Field(default_factory=GateConfig)
@@ -104,6 +110,13 @@ class Settings(BaseSettings):
     forecast: ForecastConfig = Field(default_factory=ForecastConfig)
     triggers: TriggersConfig = Field(default_factory=TriggersConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"timezone is {value!r}, expected an IANA name such as Europe/Berlin")
+        return value
 
     @field_validator("sources", mode="before")
     @classmethod
@@ -131,6 +144,38 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file."""
         return env_settings, init_settings
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What the SQL of staging and marts is given beside the day of the run."""
+        return {"kpi_value": self.kpi.value, "timezone": self.timezone, "currency": self.currency}
+
+    def reading(self, table: str) -> dict[str, Any]:
+        """How a source is read, beside what stands in its own section."""
+        return {
+            "allow_outside": self.allow_outside,
+            "timezone": self.timezone,
+            "currency": self.currency,
+            "address": self.address(table),
+        }
+
+    def address(self, table: str) -> SecretStr | None:
+        """The address of a source's database, where the source names the environment variable that holds it.
+
+        Raises
+        ------
+        ConfigError : that variable is not set.
+        """
+        database = self.sources[table].database
+        if database is None or not database.startswith(FROM_ENVIRONMENT):
+            return None
+        name = database.removeprefix(FROM_ENVIRONMENT)
+        if not os.environ.get(name):
+            raise ConfigError(
+                f"sources.{table}.database is {database}; expected an environment variable {name} with the address.\n"
+                f"Set {name}=postgresql://user:password@host/database and run again."
+            )
+        return SecretStr(os.environ[name])
 
     def sha256(self) -> str:
         """Hash of everything that can change a result; alerts cannot."""

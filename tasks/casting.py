@@ -1,132 +1,401 @@
-"""Text to the contract's types inside DuckDB, with a reason for each value that does not fit."""
+"""A file's cells to the contract's types inside DuckDB, with a reason for each value that does not fit."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import duckdb
 
-from models.contracts import TYPE_NAMES, Contract
+from models.contracts import TYPE_NAMES, Column, Contract
 from models.errors import ConfigError, DataError
+from models.formats import (
+    DAY_MONTH_YEAR,
+    GROUPED_BY,
+    TELLS,
+    UNDECIDED,
+    DateShapes,
+    Formats,
+    NumberShapes,
+    date_formats,
+)
+from models.presets import Matched
 from models.sources import SourceConfig
 from models.sqltext import identifier, literal
 
-BLANKS = " \t\r\n\u00a0"  # what spreadsheets leave around a value; U+00A0 is the no-break space
-NO_VALUE = ("na", "n/a", "#n/a", "nan", "null", "none", "\\n")  # how exports write "nothing" among numbers and dates
+BLANKS = " \t\r\n\u00a0\u202f\ufeff"  # what spreadsheets leave around a value; no-break spaces, a stray byte order mark
+EDGES = "9, 10, 13, 32, 160, 8239, 65279"  # the same as code points
+NO_VALUE = ("na", "n/a", "#n/a", "nan", "null", "none", "\\n", "--", "-", "–", "—")  # how exports write "nothing"
+MARKS = {  # currency -> what stands beside its amounts, apart from its code
+    "AUD": r"AU?\$|\$",
+    "BRL": r"R\$",
+    "CAD": r"CA?\$|\$",
+    "CHF": r"Fr\.?",
+    "CNY": "CN¥|¥",
+    "CZK": "Kč",
+    "DKK": r"kr\.?",
+    "EUR": "€",
+    "GBP": "£",
+    "HUF": "Ft",
+    "INR": "₹",
+    "JPY": "¥",
+    "KRW": "₩",
+    "MXN": r"MX\$|\$",
+    "NOK": r"kr\.?",
+    "PLN": "zł",
+    "SEK": r"kr\.?",
+    "TRY": "₺",
+    "USD": r"US\$|\$",
+}
+GROUPER = "[\\s\u00a0\u202f''’]"  # what groups thousands beside points and commas, as SQL writes it
 EXACT_INTEGERS = 2**53  # above it a double skips whole numbers
+FIRST_YEAR = 1000  # a year below is one of two digits, read as if it were whole
+MICROS = 1_000_000.0  # platforms count money in millionths
 SHOWN = 40  # characters of a bad value that a reason repeats
 ALONE = 1  # one bad value is a bad row; two or more without a single good one are a column of the wrong type
+NATIVE = {  # types of a file's columns that are cast as they are, not by way of text
+    *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
+    *("FLOAT", "DOUBLE", "BOOLEAN", "DATE"),
+}
 
 
-def cast_rows(
-    con: duckdb.DuckDBPyConnection, contract: Contract, matched: Mapping[str, str], source: SourceConfig
-) -> None:
-    """Leave in `rows_cast`: `_row_number`, `t<i>` the text and `v<i>` the value of column i, `check_ids`, `reason`.
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """All that turns the cells of one file into typed values.
 
-    The last two name, joined, the checks a row broke and why; they are empty for a good row.
+    types : the file's column -> its DuckDB type; VARCHAR for everything in a text file.
     """
-    _check_format(con, contract, source.date_format)
-    texts, values, checks, reasons = [], [], [], []
-    for index, column in enumerate(contract.columns):
+
+    contract: Contract
+    source: SourceConfig
+    matched: Matched
+    types: Mapping[str, str]
+    formats: Formats
+    file: str
+
+    def cell(self, column: Column) -> str:
+        """The SQL of a column's cell as the file has it: a name, a constant, or nothing."""
+        name = self.matched.names.get(column.name)
+        if name is not None:
+            return identifier(name)
+        constant = self.matched.constants.get(column.name)
+        return "null::varchar" if constant is None else f"{literal(constant)}::varchar"
+
+    def type_of(self, column: Column) -> str:
+        """The DuckDB type of that cell."""
+        return self.types.get(self.matched.names.get(column.name, ""), "VARCHAR")
+
+
+def make_macros(con: duckdb.DuckDBPyConnection, currency: str | None) -> None:
+    """The functions that the expressions below are written in.
+
+    currency : whose marks may stand beside amounts; None where each row names its own, so that all may. An amount that
+        shows another currency is not read as one in this.
+    """
+    marks = (
+        "|".join({*MARKS.values(), "[A-Z]{3}"}) if currency is None else f"{MARKS.get(currency, currency)}|{currency}"
+    )
+    words = ", ".join(map(literal, NO_VALUE))
+    grouped = {mark: f"'^-?(?:{GROUPED_BY[mark]})$'" for mark in GROUPED_BY}
+    unsigned = (
+        f"regexp_replace(regexp_replace(t, '^([-+(]?)\\s*(?:{marks})\\s*|\\s*(?:{marks})\\s*([)]?)$', '\\1\\2', 'g'), "
+        "'^\\((.*)\\)$', '-\\1')"
+    )
+    in_groups = f"regexp_full_match(t, '[-+]?\\d{{1,3}}({GROUPER}\\d{{3}})+([.,]\\d+)?')"
+    macros = {
+        "clean(t)": f"case when t <= '!' or ascii(t) in ({EDGES}) or ascii(right(t, 1)) in ({EDGES}) "
+        f"then nullif(trim(t, {literal(BLANKS)}), '') else t end",
+        "says_nothing(t)": f"lower(t) in ({words})",
+        "without_currency(t)": unsigned,
+        "without_groups(t)": f"case when not regexp_matches(t, '{GROUPER}') then t "
+        f"when {in_groups} then regexp_replace(t, '{GROUPER}', '', 'g') end",
+        "point_number(t)": "try_cast(case when not contains(t, ',') then t "
+        f"when regexp_matches(t, {grouped[',']}) then replace(t, ',', '') end as double)",
+        "comma_number(t)": "try_cast(case when not contains(t, '.') then replace(t, ',', '.') "
+        f"when regexp_matches(t, {grouped['.']}) then replace(replace(t, '.', ''), ',', '.') end as double)",
+        "finite(x)": "case when isfinite(x) then x end",
+        "sane_day(d)": f"case when isfinite(d) and year(d) >= {FIRST_YEAR} then d end",
+    }
+    for macro, body in macros.items():
+        con.execute(f"create or replace temp macro {macro} as {body}")
+
+
+def check_date_format(con: duckdb.DuckDBPyConnection, source: SourceConfig, table: str) -> None:
+    """Refuse a `date_format` that is none.
+
+    Raises
+    ------
+    ConfigError : DuckDB does not know one of its marks.
+    """
+    if source.date_format is None:
+        return
+    try:
+        con.execute("select try_strptime('', ?)", [source.date_format])
+    except duckdb.Error as error:
+        raise ConfigError(
+            f"sources.{table}: date_format is {source.date_format!r}; expected a strptime format such as '%d.%m.%Y'."
+        ) from error
+
+
+def number_shapes(con: duckdb.DuckDBPyConnection, reading: Reading, relation: str) -> dict[str, NumberShapes]:
+    """What the text cells of each number column look like."""
+
+    def counts(text: str) -> dict[str, str]:
+        shapes = {
+            "point": TELLS["."],
+            "comma": TELLS[","],
+            "undecided_point": UNDECIDED["."],
+            "undecided_comma": UNDECIDED[","],
+            "small": r"\d{1,3}",
+            "large": r"\d{4,}",
+        }
+        number = f"ltrim({text}, '+-')"
+        found = {name: f"count(*) filter (regexp_full_match({number}, '{shape}'))" for name, shape in shapes.items()}
+        undecided = f"{UNDECIDED['.']}|{UNDECIDED[',']}"
+        return {**found, "example": f"min({number}) filter (regexp_full_match({number}, '{undecided}'))"}
+
+    columns = _text_columns(reading, {"DOUBLE", "BIGINT"})
+    bare = ("clean(X)", "without_currency(X)", "without_groups(X)")
+    found = _count(con, reading, relation, columns, bare, counts)
+    return {name: NumberShapes(**shapes) for name, shapes in found.items()}
+
+
+def date_shapes(con: duckdb.DuckDBPyConnection, reading: Reading, relation: str) -> dict[str, DateShapes]:
+    """What the text cells of each date column look like; none where the settings give the format."""
+
+    def counts(text: str) -> dict[str, str]:
+        first, mark, second = (f"regexp_extract({text}, '{DAY_MONTH_YEAR}', {group})" for group in (1, 2, 3))
+        first, second = f"try_cast({first} as int)", f"try_cast({second} as int)"
+        slashed = f"{mark} in ('/', '-') and"
+        undecided = f"{slashed} {first} <= 12 and {second} <= 12 and {first} <> {second}"
+        return {
+            "day_first": f"count(*) filter ({slashed} {first} > 12 and {second} <= 12)",
+            "month_first": f"count(*) filter ({slashed} {second} > 12 and {first} <= 12)",
+            "undecided": f"count(*) filter ({undecided})",
+            "example": f"min({text}) filter ({undecided})",
+        }
+
+    columns = [] if reading.source.date_format is not None else _text_columns(reading, {"DATE", "TIMESTAMP"})
+    found = _count(con, reading, relation, columns, ("clean(X)",), counts)
+    return {name: DateShapes(**shapes) for name, shapes in found.items()}
+
+
+def _text_columns(reading: Reading, kinds: set[str]) -> list[Column]:
+    """Columns of these types that are text in the file."""
+    return [
+        column
+        for column in reading.contract.columns
+        if column.physical_type in kinds
+        and column.name in reading.matched.names
+        and reading.type_of(column) == "VARCHAR"
+    ]
+
+
+def _count(
+    con: duckdb.DuckDBPyConnection,
+    reading: Reading,
+    relation: str,
+    columns: Sequence[Column],
+    steps: Sequence[str],
+    counts: Callable[[str], dict[str, str]],
+) -> dict[str, dict]:
+    """The counts of each column's cells, all in one pass."""
+    if not columns:
+        return {}
+    names = list(counts(""))
+    cells = ", ".join(f"{reading.cell(column)} as x{index}" for index, column in enumerate(columns))
+    rows = f"(select {cells} from {relation})"
+    for step in steps:
+        made = ", ".join(f"{step.replace('X', f'x{index}')} as x{index}" for index in range(len(columns)))
+        rows = f"(select {made} from {rows})"
+    wanted = ", ".join(sql for index in range(len(columns)) for sql in counts(f"x{index}").values())
+    row = con.execute(f"select {wanted} from {rows}").fetchall()[0]
+    size = len(names)
+    return {
+        column.name: dict(zip(names, row[index * size : (index + 1) * size], strict=True))
+        for index, column in enumerate(columns)
+    }
+
+
+def typed_select(reading: Reading, relation: str, extra: str) -> str:
+    """A SELECT of the contract's columns, typed (`v0`, `v1`, ...), with `is_bad` and `extra`, over a relation.
+
+    Values are made in steps, each a SELECT of its own: DuckDB writes a macro's argument out wherever it is used.
+    """
+    columns = reading.contract.columns
+    tests = [test for index, column in enumerate(columns) if (test := _is_bad(reading, index, column))]
+    goes_on = reading.matched.continuation
+    if goes_on is not None:
+        extra = f"{extra}, clean({identifier(goes_on)}::varchar) as goes_on"
+        tests.append("goes_on is null")
+    return f"select *, {' or '.join(tests) or 'false'} as is_bad from {_stepwise(reading, relation, extra)}"
+
+
+def _stepwise(reading: Reading, relation: str, extra: str) -> str:
+    """The relation with each column's cell (`a0`, ...) and value (`v0`, ...)."""
+    steps: dict[str, list[str]] = {name: [] for name in "asgxv"}
+    for index, column in enumerate(reading.contract.columns):
+        for name, expression in _steps(reading, index, column).items():
+            steps[name].append(f"{expression} as {name}{index}")
+    rows = f"(select {', '.join(steps['a'])}, {extra} from {relation})"
+    for name in "sgxv":
+        if steps[name]:
+            rows = f"(select *, {', '.join(steps[name])} from {rows})"
+    return rows
+
+
+def _may_fail(reading: Reading, column: Column) -> bool:
+    """Whether a cell of an optional column can be there and yet have no value."""
+    return not column.required and column.physical_type != "VARCHAR" and column.name in reading.matched.names
+
+
+def _is_bad(reading: Reading, index: int, column: Column) -> str | None:
+    if column.required:
+        return f"v{index} is null"
+    if not _may_fail(reading, column):
+        return None
+    filled = f"coalesce(not says_nothing(a{index}::varchar), false)"
+    return f"(case when v{index} is null and a{index} is not null then {filled} else false end)"
+
+
+def explain_bad_rows(con: duckdb.DuckDBPyConnection, reading: Reading) -> None:
+    """From `bad_rows` (the file's columns and `_row_number`) make `bad_reasons`: `_row_number`, `check_ids`, `reason`.
+
+    The last two name, joined, the checks a row broke and why; `t0`, ... hold the cells that say something.
+    """
+    texts, checks, reasons = [], [], []
+    for index, column in enumerate(reading.contract.columns):
         name, kind = column.name, column.physical_type
-        theirs = matched.get(name)
-        texts.append(f"{_text(theirs, kind)} as t{index}")
-        values.append(f"{_value(f't{index}', kind, source.date_format)} as v{index}")
+        texts.append(f"case when not says_nothing(a{index}::varchar) then a{index}::varchar end as t{index}")
         if column.required:
             checks.append(f"case when t{index} is null then '{name}_present' end")
             reasons.append(f"case when t{index} is null then '{name} is empty' end")
-        if kind != "VARCHAR" and theirs is not None:
+        if kind != "VARCHAR" and name in {*reading.matched.names, *reading.matched.constants}:
             bad = f"t{index} is not null and v{index} is null"
             checks.append(f"case when {bad} then '{name}_type' end")
             reasons.append(f"case when {bad} then '{name} is not {TYPE_NAMES[kind]}: ' || left(t{index}, {SHOWN}) end")
     con.execute(
-        f"""
-        create or replace temp table rows_cast as
-        with texts as (select _row_number, {", ".join(texts)} from rows_read),
-        cast_values as (select *, {", ".join(values)} from texts)
-        select *, concat_ws(',', {", ".join(checks)}) as check_ids, concat_ws('; ', {", ".join(reasons)}) as reason
-        from cast_values
-        """
+        f"create or replace temp table bad_reasons as select *, concat_ws(',', {', '.join(checks)}) as check_ids, "
+        f"concat_ws('; ', {', '.join(reasons)}) as reason "
+        f"from (select *, {', '.join(texts)} from {_stepwise(reading, 'bad_rows', '_row_number')})"
     )
 
 
-def refuse_wrong_columns(
-    con: duckdb.DuckDBPyConnection, contract: Contract, matched: Mapping[str, str], file: str
-) -> None:
-    """Stop at a column without a single value of its type.
+def refuse_wrong_columns(con: duckdb.DuckDBPyConnection, reading: Reading, good: Mapping[str, int], rows: int) -> None:
+    """Stop at a column without a single value of its type. `bad_reasons` holds all rows that have none.
+
+    Parameters
+    ----------
+    good : our column -> how many values of it were read in the whole file.
+    rows : rows of the file that are not ignored.
 
     Raises
     ------
     DataError : all values of a column fail to cast, or a required column is empty from top to bottom.
     """
-    wanted = [(i, column) for i, column in enumerate(contract.columns) if column.name in matched]
-    counts = ", ".join(f"count(t{index}), count(v{index})" for index, _ in wanted)
-    row = con.execute(f"select count(*), {counts} from rows_cast").fetchone() or (0,)
-    rows = row[0]
-    for (index, column), texts, values in zip(wanted, row[1::2], row[2::2], strict=True):
+    for index, column in enumerate(reading.contract.columns):
+        theirs = reading.matched.names.get(column.name)
+        if theirs is None or good[column.name] > 0:
+            continue
+        found = con.execute(
+            f"select distinct left(t{index}, {SHOWN}) from (select t{index} from bad_reasons "
+            f"where t{index} is not null order by _row_number limit 100) order by all limit 3"
+        ).fetchall()
+        texts = con.execute(f"select count(t{index}) from bad_reasons").fetchall()[0][0]
+        wanted = TYPE_NAMES[column.physical_type]
         if column.required and rows > ALONE and texts == 0:
             raise DataError(
-                f"{contract.name}: column {matched[column.name]!r} of {file} is empty in all {rows} rows; "
-                f"expected {TYPE_NAMES[column.physical_type]} in each.\nExport the file again with it filled."
+                f"{reading.contract.name}: column {theirs!r} of {reading.file} is empty in all {rows} rows; "
+                f"expected {wanted} in each.\nExport the file again with it filled."
             )
-        if texts > ALONE and values == 0:
-            found = con.execute(
-                f"select distinct left(t{index}, {SHOWN}) from (from rows_cast order by _row_number limit 100) "
-                f"where t{index} is not null order by all limit 3"
-            ).fetchall()
+        if texts > ALONE:
+            listed = ", ".join(repr(value) for (value,) in found)
             raise DataError(
-                f"{contract.name}: column {matched[column.name]!r} of {file} holds {_listed(found)}; "
-                f"expected {TYPE_NAMES[column.physical_type]} for {column.name}.\n{_advice(column.physical_type)}"
+                f"{reading.contract.name}: column {theirs!r} of {reading.file} holds {listed}, …; "
+                f"expected {wanted} for {column.name}.\n{_advice(column.physical_type)}"
             )
-
-
-def _listed(rows: list[tuple]) -> str:
-    return ", ".join(repr(value) for (value,) in rows) + ", …"
 
 
 def _advice(kind: str) -> str:
     if kind in {"DATE", "TIMESTAMP"}:
         return 'Give the source its format, for example `date_format: "%d.%m.%Y"`, or correct the file.'
-    return "Map the right column with `columns`, rewrite the values with `query`, or correct the file."
+    return (
+        "Map the right column with `columns`, rewrite the values with `query`, or correct the file.\n"
+        "Amounts in another currency than the company's need `currency: <its code>` under the source."
+    )
 
 
-def _check_format(con: duckdb.DuckDBPyConnection, contract: Contract, date_format: str | None) -> None:
-    if date_format is None:
-        return
-    try:
-        con.execute("select try_strptime('', ?)", [date_format])
-    except duckdb.Error as error:
-        raise ConfigError(
-            f"sources.{contract.name}: date_format is {date_format!r}; expected a strptime format such as '%d.%m.%Y'."
-        ) from error
+def _steps(reading: Reading, index: int, column: Column) -> dict[str, str]:
+    """How a cell (`a`) becomes a value (`v`), NULL where it is none; numbers in text by way of `s` and `g`, all by `x`.
 
-
-def _text(theirs: str | None, kind: str) -> str:
-    """The cleaned text of a column: blanks around it gone, nothing where it says nothing."""
-    if theirs is None:
-        return "null::varchar"
-    text = f"nullif(trim({identifier(theirs)}, {literal(BLANKS)}), '')"
-    if kind == "VARCHAR":
-        return text
-    return f"case when lower({text}) not in ({', '.join(map(literal, NO_VALUE))}) then {text} end"
-
-
-def _value(text: str, kind: str, date_format: str | None) -> str:
-    """The typed value of a text, NULL where it is none; moments with an offset are moved to UTC."""
-    number = f"try_cast({text} as double)"
-    parsed = f"try_strptime({text}, {literal(date_format or '%Y%m%d')})"
-    match kind:
-        case "DOUBLE":
-            return f"case when isfinite({number}) then {number} end"
-        case "BIGINT":
-            whole = f"{number} = round({number}) and abs({number}) <= {EXACT_INTEGERS}"
-            return f"case when {whole} then try_cast({number} as bigint) end"
+    Moments become UTC, read in the session's zone where they carry no offset.
+    """
+    cell, have, want = reading.cell(column), reading.type_of(column), column.physical_type
+    a, x = f"a{index}", f"x{index}"
+    is_text = not (have in NATIVE or have.startswith(("DECIMAL", "TIMESTAMP")))
+    steps = {"a": f"clean({cell})" if have == "VARCHAR" else f"clean({cell}::varchar)" if is_text else cell}
+    match want:
+        case "VARCHAR":
+            steps["v"] = _text_value(a, have, is_text)
+        case "DOUBLE" | "BIGINT":
+            steps |= _number_steps(reading, index, column, is_text)
+            whole = f"{x} = round({x}) and abs({x}) <= {EXACT_INTEGERS}"
+            steps["v"] = f"finite({x})" if want == "DOUBLE" else f"case when {whole} then try_cast({x} as bigint) end"
         case "BOOLEAN":
-            by_number = f"case {number} when 1 then true when 0 then false end"
-            return f"coalesce(try_cast({text} as boolean), {by_number})"
+            steps |= _number_steps(reading, index, column, is_text) if have != "BOOLEAN" else {}
+            by_number = f"case {x} when 1 then true when 0 then false end"
+            steps["v"] = a if have == "BOOLEAN" else f"coalesce(try_cast({a}::varchar as boolean), {by_number})"
         case "DATE":
-            day = f"coalesce(try_cast({parsed} as date), try_cast({text} as date))"
-            return f"case when isfinite({day}) then {day} end"
-        case "TIMESTAMP":
-            moment = f"coalesce(try_cast({parsed} as timestamptz), try_cast({text} as timestamptz))"
-            return f"case when isfinite({moment}) then timezone('UTC', {moment}) end"
+            steps["x"] = _moment(reading, column, a, "date") if is_text else f"try_cast({a} as date)"
+            steps["v"] = f"sane_day({x})"
         case _:
-            return text
+            steps["x"] = _moment(reading, column, a, "timestamptz") if is_text else f"try_cast({a} as timestamptz)"
+            steps["v"] = f"timezone('UTC', sane_day({x}))"
+    steps["v"] = _transformed(reading, column, steps["v"])
+    return steps
+
+
+def _text_value(cell: str, have: str, is_text: bool) -> str:
+    if have in {"DOUBLE", "FLOAT"}:  # a whole number kept as a double, as pandas does where some are missing
+        whole = f"{cell} = trunc({cell}) and abs({cell}) < {EXACT_INTEGERS}"
+        return f"(case when {whole} then {cell}::bigint::varchar else {cell}::varchar end)"
+    return f"(case when {cell} <> '--' then {cell} end)" if is_text else f"{cell}::varchar"
+
+
+def _number_steps(reading: Reading, index: int, column: Column, is_text: bool) -> dict[str, str]:
+    """Numbers in text: without currency, without what groups thousands, then by their decimal mark."""
+    a = f"a{index}"
+    if not is_text:
+        return {"x": f"try_cast({a} as double)"}
+    groups = {"g": f"without_groups(s{index})"}
+    if reading.formats.decimal.get(column.name, ".") == ",":
+        return {"s": f"without_currency({a})", **groups, "x": f"comma_number(g{index})"}
+    plain = f"try_cast({a} as double)"
+    rest = f"case when {a} is not null and {plain} is null then without_currency({a}) end"  # most need no such work
+    return {"s": rest, **groups, "x": f"coalesce({plain}, point_number(g{index}))"}
+
+
+def _transformed(reading: Reading, column: Column, value: str) -> str:
+    transform = reading.matched.transforms.get(column.name)
+    if transform == "micros":
+        return f"{value} / {MICROS}"
+    if transform == "hash":
+        return f"sha256(lower({value}))"
+    if transform is not None and transform.startswith("slug:"):
+        plain = rf"trim(regexp_replace(lower({value}), '[^\p{{L}}\p{{N}}]+', '_', 'g'), '_')"
+        return f"{literal(transform.removeprefix('slug:'))} || nullif({plain}, '')"
+    if column.name == "currency":
+        default = reading.matched.currency or reading.source.currency
+        return f"coalesce(upper({value}), {literal(default)})" if default else f"upper({value})"
+    return value
+
+
+def _moment(reading: Reading, column: Column, text: str, kind: str) -> str:
+    """The stated format first, then ISO, then the formats that the values have shown."""
+    stated = reading.source.date_format
+    day_first = reading.formats.day_first.get(column.name)
+    naive, zoned = (
+        ", ".join(map(literal, date_formats(day_first, with_offset=offset))) for offset in (False, True)
+    )  # apart: in one list those without an offset would be taken for UTC
+    tries = [f"try_cast(try_strptime({text}, {literal(stated)}) as {kind})"] if stated else []
+    tries.append(f"try_cast({text} as {kind})")
+    tries += [f"try_cast(try_strptime({text}, [{formats}]) as {kind})" for formats in (naive, zoned)]
+    return f"coalesce({', '.join(tries)})"

@@ -1,5 +1,6 @@
 """Contract checks of one table, their results in `out.data_quality`, the rows that break a rule in quarantine."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,10 @@ from tasks import ledger, quarantine
 from tasks.expectations import Finding, run_expectations
 from tasks.warehouse import append, connect, has_table, quoted, transaction
 
+LOAD_KINDS = {"present", "range", "values", "order", "reference"}  # judge a row, so each load once
+MOVED_KINDS = {"range", "values", "order"}  # judge a row that has loaded by itself
+JUDGE_VALUES = {"range", "values", "order", "reference"}  # say nothing where a column has none
+WHOLE_KINDS = {"type", "rows", "query", "fresh"}  # judge the table
 ROW_KINDS = {"lines", "present", "type", "range", "values", "order", "key", "restated"}  # name the rows that fail
 ADVICE = {  # kind of rule -> what to do when too many rows break it
     "key": "If the file is finer than that, map the column that tells its rows apart, or sum them in `query`.",
@@ -46,9 +51,8 @@ def check_table(run: Run, table: str) -> CheckSummary:
 def check(run: Run, table: str) -> CheckSummary:
     """`check_table` without the orchestrator.
 
-    A raw table (`ad_spend` or `raw.ad_spend`) is judged as loaded: rows that an earlier check moved to quarantine come
-    back first, so that the same files give the same result each time. Of an `out` table this run's rows are judged,
-    and none is moved.
+    A raw table (`ad_spend` or `raw.ad_spend`) is judged as loaded, and each load once: what was found in it is kept,
+    so that a new file costs what that file costs. Of an `out` table this run's rows are judged, and none is moved.
 
     Raises
     ------
@@ -59,24 +63,102 @@ def check(run: Run, table: str) -> CheckSummary:
 
 
 def _check_raw(run: Run, contract: Contract) -> CheckSummary:
+    """Rules that judge a row are held against the loads they have not judged yet; the others against the table."""
     with connect(run.warehouse) as con, transaction(con):
         _expect_table(con, contract)
         ledger.prepare(con, contract)
-        quarantine.restore(con, contract)
-        absent = _absent(con, contract, "true")
         contract = _applicable(con, contract)
-        newest = _newest(con, contract)
-    expectations = compile_expectations(contract, run.as_of, without=absent)
-    findings = {one.check_id: one for one in run_expectations(run.warehouse, contract.table, expectations)}
+        stamps = _stamps(con, contract)
+        open_loads = _open_loads(con, contract, stamps)
+        absent = _absent(con, contract, "true")
+    found: dict[tuple[int, ...], tuple[Finding, ...]] = {}
+    for loads in sorted(set(open_loads.values())):
+        rules = tuple(rule for rule in contract.rules if loads and open_loads.get(rule.check_id) == loads)
+        expectations = compile_expectations(replace(contract, rules=rules), run.as_of)
+        only = f"_load_id in ({', '.join(map(str, loads))})"
+        found[loads] = run_expectations(run.warehouse, contract.table, expectations, only) if loads else ()
+    whole = replace(contract, rules=tuple(rule for rule in contract.rules if rule.kind in WHOLE_KINDS))
+    on_table = run_expectations(run.warehouse, contract.table, compile_expectations(whole, run.as_of, without=absent))
     with connect(run.warehouse) as con, transaction(con):
+        moved = sum(_judge(con, run, contract, stamps, loads, findings) for loads, findings in found.items())
+        moved += quarantine.move_restated(con, run, contract)
         rows, unread = _loaded(con, contract)
-        findings = _with_unread(contract, findings, unread)
-        moved = quarantine.move(con, run, contract)
+        findings = _merged(con, contract, {one.check_id: one for one in on_table}, unread, absent)
         ledger.report(con, contract, run)
         share = quarantine.bad_fraction(con, contract, rows)
         blocking = _blocking(contract, findings.values(), rows, share)
-        _write(con, run, contract, findings, rows, newest)
+        _write(con, run, contract, findings, rows, _newest(con, contract))
     return _summary(contract, findings.values(), moved, blocking)
+
+
+def _stamps(con: duckdb.DuckDBPyConnection, contract: Contract) -> dict[str, str]:
+    """What each rule that judges rows depends on, by check: itself, and what the table it refers to holds."""
+    stamps = {}
+    for rule in contract.rules:
+        if rule.kind in LOAD_KINDS:
+            other = 0
+            if rule.kind == "reference":
+                query = "select coalesce(max(version), 0) from ops.loads where source = ?"
+                other = con.execute(query, [rule.params["table"].removeprefix("raw.")]).fetchall()[0][0]
+            text = repr((rule.kind, rule.columns, rule.severity, sorted(rule.params.items()), other))
+            stamps[rule.check_id] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return stamps
+
+
+def _open_loads(
+    con: duckdb.DuckDBPyConnection, contract: Contract, stamps: dict[str, str]
+) -> dict[str, tuple[int, ...]]:
+    """Loads that a rule, as it is now, has not judged yet, by check."""
+    ids = con.execute("select load_id from ops.loads where source = ?", [contract.name]).fetchall()
+    query = "select check_id, stamp, load_id from ops.findings where source = ?"
+    judged = set(con.execute(query, [contract.name]).fetchall())
+    return {
+        check: tuple(sorted(load for (load,) in ids if (check, stamp, load) not in judged))
+        for check, stamp in stamps.items()
+    }
+
+
+def _judge(
+    con: duckdb.DuckDBPyConnection,
+    run: Run,
+    contract: Contract,
+    stamps: dict[str, str],
+    loads: tuple[int, ...],
+    findings: tuple[Finding, ...],
+) -> int:
+    """Note what each rule found in each load, and move the rows that broke an error rule; return how many moved."""
+    rules = {rule.check_id: rule for rule in contract.rules}
+    changed = con.execute(
+        "select distinct load_id from ops.findings where source = $source and list_contains($loads, load_id) "
+        "and list_contains($checks, check_id)",
+        {
+            "source": contract.name,
+            "loads": list(loads),
+            "checks": [f.check_id for f in findings if rules[f.check_id].kind in MOVED_KINDS],
+        },
+    ).fetchall()
+    if changed:  # judged by an earlier form of the rule
+        quarantine.restore_loads(con, contract, [load for (load,) in changed])
+    broken: list[tuple[Rule, int]] = []
+    for found in findings:
+        rule = rules[found.check_id]
+        counts = dict.fromkeys(loads, 0)
+        if (found.failing_rows or changed) and rule.kind in {*MOVED_KINDS, "reference"}:
+            query = (
+                f"select _load_id, count(*) from {quoted(contract.table)} where {quarantine.breach(rule)} group by all"
+            )
+            counts |= {load: rows for load, rows in con.execute(query).fetchall() if load in counts}
+            if rule.severity == "error" and rule.kind in MOVED_KINDS:
+                broken += [(rule, load) for load, rows in counts.items() if rows]
+        con.execute(
+            "delete from ops.findings where source = $source and check_id = $check and list_contains($loads, load_id)",
+            {"source": contract.name, "check": found.check_id, "loads": list(loads)},
+        )
+        con.executemany(  # loads is never empty
+            "insert into ops.findings values (?, ?, ?, ?, ?)",
+            [(contract.name, load, found.check_id, stamps[found.check_id], rows) for load, rows in counts.items()],
+        )
+    return quarantine.move_broken(con, run, contract, broken)
 
 
 def _check_out(run: Run, contract: Contract) -> CheckSummary:
@@ -135,7 +217,9 @@ def _newest(con: duckdb.DuckDBPyConnection, contract: Contract) -> dict[str, str
 
 def _loaded(con: duckdb.DuckDBPyConnection, contract: Contract) -> tuple[int, dict[str, int]]:
     """Rows read from all files, and how many of them each check kept out at the load."""
-    rows = con.execute("select coalesce(sum(rows_read), 0) from ops.loads where source = ?", [contract.name])
+    rows = con.execute(
+        "select coalesce(sum(rows_read - rows_ignored), 0) from ops.loads where source = ?", [contract.name]
+    )
     total = int(rows.fetchall()[0][0])
     unread = con.execute(
         "select check_id, count(*) from (select unnest(string_split(check_ids, ',')) as check_id "
@@ -145,17 +229,28 @@ def _loaded(con: duckdb.DuckDBPyConnection, contract: Contract) -> tuple[int, di
     return total, dict(unread)
 
 
-def _with_unread(contract: Contract, findings: dict[str, Finding], unread: dict[str, int]) -> dict[str, Finding]:
-    """Findings on the loaded rows together with the rows that did not even load, in the order of the contract."""
+def _merged(
+    con: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    on_table: dict[str, Finding],
+    unread: dict[str, int],
+    absent: list[str],
+) -> dict[str, Finding]:
+    """What each rule found in all rows, those included that did not even load, in the order of the contract."""
+    stored = con.execute("select check_id, sum(rows) from ops.findings where source = ? group by all", [contract.name])
+    by_load = {check: int(rows) for check, rows in stored.fetchall()}
+    moved = con.execute("select check_ids, count(*) from out.quarantine where source = ? group by all", [contract.name])
+    restated = {check: rows for check, rows in moved.fetchall() if check in quarantine.KEY_CHECKS}
     merged: dict[str, Finding] = {}
     for rule in contract.rules:
-        found = findings.get(rule.check_id)
-        lost = unread.get(rule.check_id, 0)
-        if found is None and rule.kind != "lines":
-            continue
-        failing = lost + (found.failing_rows if found else 0)
-        passed = lost == 0 and (found is None or found.passed)
-        merged[rule.check_id] = Finding(check_id=rule.check_id, passed=passed, failing_rows=failing)
+        check = rule.check_id
+        failing = by_load.get(check, 0) + restated.get(check, 0) + unread.get(check, 0)
+        if check in on_table:
+            found = on_table[check]
+            rows = found.failing_rows + failing
+            merged[check] = replace(found, passed=found.passed and failing == 0, failing_rows=rows)
+        elif failing or rule.kind not in WHOLE_KINDS | JUDGE_VALUES or not {*rule.columns} & {*absent}:
+            merged[check] = Finding(check_id=check, passed=failing == 0, failing_rows=failing)
     return merged
 
 
@@ -185,7 +280,9 @@ def _observed(rule: Rule, found: Finding, rows: int) -> str:
         return f"{found.failing_rows} of {rows} rows break it" if found.failing_rows else f"it holds in all {rows} rows"
     if rule.kind == "rows":
         return f"{rows} rows"
-    return "it holds" if found.passed else f"it fails in {found.failing_rows} cases"
+    if found.passed:
+        return "it holds"
+    return f"it fails in {found.failing_rows} case{'s' * (found.failing_rows != 1)}"
 
 
 def _write(

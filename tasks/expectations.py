@@ -16,6 +16,8 @@ from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from models.errors import WorkspaceLocked
 from models.expectations import Expectation
 
+COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}  # examples would be one more scan each
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -80,6 +82,8 @@ def run_expectations(
     ------
     RuntimeError : a check itself is wrong.
     """
+    if not expectations:
+        return ()
     with _quiet():
         import great_expectations as gx
         from great_expectations.data_context.types.base import (
@@ -107,7 +111,8 @@ def run_expectations(
                 get_expectation_impl(each.type)(**each.kwargs, meta={"check_id": each.check_id})
                 for each in expectations
             ]
-            results = batch.validate(gx.ExpectationSuite(name=name, expectations=checks), result_format="BASIC").results
+            suite = gx.ExpectationSuite(name=name, expectations=checks)
+            results = batch.validate(suite, result_format=COUNTS_ONLY).results
         finally:
             source.get_engine().dispose()
             BufferedDialect.close_all()

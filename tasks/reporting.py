@@ -17,6 +17,7 @@ from prefect.context import TaskRunContext
 
 from models.report.view import build_view
 from models.run import Run
+from tasks.asking import freshness
 from tasks.files import write_atomically
 from tasks.warehouse import connect, quoted
 
@@ -92,6 +93,8 @@ def read_tables(run: Run) -> dict[str, pl.DataFrame]:
             extra = {} if champion is None else {"champion": champion}
             read(f"out.{name}", NEWEST.format(table=quoted("out." + name), where=where), **moment, **extra)
         read("mart.kpi_weekly", KPI, as_of=run.as_of)
+    if ages := freshness(run.warehouse, run.as_of):
+        found["freshness"] = pl.DataFrame(ages, infer_schema_length=None)
     return {
         name: frame.with_columns(pl.selectors.decimal().cast(pl.Float64))
         for name, frame in found.items()

@@ -2,14 +2,20 @@
 
 import hashlib
 import importlib.util
+import json
+import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from models.errors import ConfigError, DataError
 from models.sources import SourceConfig
+from tasks.files import write_atomically
 
 PACKAGE = "package:"
 COMPRESSED = ".gz"
+HASHES = ".marginal.hashes.json"
+REMEMBERED_BYTES = 8_388_608  # 8 MiB: smaller files are hashed in less time than remembering is worth
+SETTLED_NS = 2_000_000_000  # two seconds, the coarsest grain of time stamps in use (FAT)
 TEXT, PARQUET, JSON = "text", "parquet", "json"
 KINDS = {
     ".csv": TEXT,
@@ -38,8 +44,21 @@ class SourceFile:
         return self.path.name.lower().endswith(COMPRESSED)
 
 
-def find_files(table: str, source: SourceConfig, workspace: Path, *, allow_outside: bool) -> tuple[SourceFile, ...]:
+def find_files(
+    table: str,
+    source: SourceConfig,
+    workspace: Path,
+    *,
+    allow_outside: bool,
+    extracted: Path | None = None,
+    may_be_gone: bool = False,
+) -> tuple[SourceFile, ...]:
     """The files of a source, each once, in the order of their labels.
+
+    Parameters
+    ----------
+    extracted : the file with the rows of a database.
+    may_be_gone : whether no file at all is fine, since rows of earlier ones are kept.
 
     Raises
     ------
@@ -47,14 +66,55 @@ def find_files(table: str, source: SourceConfig, workspace: Path, *, allow_outsi
     DataError : a path matches no file, or a file is empty or of an unknown kind.
     """
     found: dict[str, Path] = {}
+    if extracted is not None:
+        found[extracted.relative_to(workspace).as_posix()] = extracted
     for path in source.paths:
         if path.startswith(PACKAGE):
             found[path] = _package_file(table, path)
             continue
         _label(table, path, workspace / path, workspace, allow_outside)  # before anything outside is looked at
-        for match in _matches(table, path, workspace):
+        for match in _matches(table, path, workspace, may_be_gone):
             found[_label(table, path, match, workspace, allow_outside)] = match
-    return tuple(_source_file(table, label, found[label]) for label in sorted(found))
+    hashes = Hashes(workspace)
+    files = tuple(_source_file(table, label, found[label], hashes) for label in sorted(found))
+    hashes.keep()
+    return files
+
+
+class Hashes:
+    """SHA-256 of large files, remembered by size and time of change, so that files that stay cost nothing.
+
+    As git does, a file changed less than a moment before it was hashed is not trusted: a second change within the
+    clock's grain would not show. What is remembered is a convenience and may be deleted.
+    """
+
+    def __init__(self, workspace: Path) -> None:
+        self.store = workspace / HASHES
+        try:
+            self.known: dict[str, list] = json.loads(self.store.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self.known = {}
+        self.before = dict(self.known)
+
+    def of(self, path: Path) -> str:
+        """The hash of a file."""
+        stat = path.stat()
+        if stat.st_size < REMEMBERED_BYTES:
+            return file_sha256(path)
+        key = str(path.resolve())
+        match self.known.get(key):
+            case [size, changed, str(sha256)] if (size, changed) == (stat.st_size, stat.st_mtime_ns):
+                return sha256
+        started = time.time_ns()
+        sha256 = file_sha256(path)
+        if stat.st_mtime_ns < started - SETTLED_NS:
+            self.known[key] = [stat.st_size, stat.st_mtime_ns, sha256]
+        return sha256
+
+    def keep(self) -> None:
+        """Write down what was learned."""
+        if self.known != self.before:
+            write_atomically(self.store, json.dumps(self.known))
 
 
 def suffix_of(path: Path) -> str:
@@ -81,9 +141,11 @@ def _package_file(table: str, path: str) -> Path:
     raise DataError(f"sources.{table}: the package {package} has no file {inner!r}; looked in {roots[0]}.")
 
 
-def _matches(table: str, path: str, workspace: Path) -> list[Path]:
+def _matches(table: str, path: str, workspace: Path, may_be_gone: bool) -> list[Path]:
     """Files that a path, folder or glob stands for."""
     target = workspace / path
+    if may_be_gone and not target.exists() and not any(mark in path for mark in "*?["):
+        return []
     if target.is_file():
         return [target]
     if target.is_dir():
@@ -95,7 +157,7 @@ def _matches(table: str, path: str, workspace: Path) -> list[Path]:
         where, wanted = f"{path!r}", "at least one file"
     else:
         raise DataError(_missing(table, path, target, workspace))
-    if not matches:
+    if not matches and not may_be_gone:
         raise DataError(
             f"sources.{table}: {where} matches no file in {workspace}; expected {wanted}.\n"
             f"Put the files there, or correct the path of {table} in marginal.yaml."
@@ -126,7 +188,7 @@ def _label(table: str, path: str, file: Path, workspace: Path, allow_outside: bo
     )
 
 
-def _source_file(table: str, label: str, path: Path) -> SourceFile:
+def _source_file(table: str, label: str, path: Path, hashes: Hashes) -> SourceFile:
     kind = KINDS.get(suffix_of(path))
     if kind is None:
         raise DataError(
@@ -138,4 +200,4 @@ def _source_file(table: str, label: str, path: Path) -> SourceFile:
             f"sources.{table}: {label} is empty (0 bytes); expected a header and rows.\n"
             "Export it again, or take it out of the folder."
         )
-    return SourceFile(path=path, label=label, kind=kind, sha256=file_sha256(path))
+    return SourceFile(path=path, label=label, kind=kind, sha256=hashes.of(path))

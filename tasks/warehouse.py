@@ -1,9 +1,12 @@
 """The door to the workspace's DuckDB file: opened late, closed early, written in transactions."""
 
 import graphlib
+import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -11,12 +14,16 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models.errors import DataError, WorkspaceLocked
+from models.errors import DataError, OutsideServiceError, WorkspaceLocked
 from models.run import Run
+from models.sqltext import literal
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 SCHEMAS = ("raw", "staging", "mart", "out", "out_latest")
 LAYERS = ("staging", "mart")  # built from sql/<layer>/<table>.sql; raw and out are written by tasks
+MEMORY = "4GB"  # DuckDB's share; what does not fit is spilled to a folder beside the warehouse
+INCREMENTAL = re.compile(r"^-- incremental: (?P<table>raw\.\w+)$", re.MULTILINE)
+NO_SPACE = ("No space left", "Disk quota exceeded", "not enough disk space", "failed to offload")
 
 
 @contextmanager
@@ -30,8 +37,10 @@ def connect(warehouse: Path, *, read_only: bool = False) -> Iterator[duckdb.Duck
     """
     try:
         con = duckdb.connect(str(warehouse), read_only=read_only)
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower():
+    except duckdb.Error as error:
+        if is_disk_full(error):
+            raise disk_full(warehouse) from error
+        if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
             raise WorkspaceLocked(
                 f"{warehouse.name} is held by another process; expected to be its only user.\n"
                 "Wait for that process to end, or close the program that has the file open."
@@ -43,12 +52,32 @@ def connect(warehouse: Path, *, read_only: bool = False) -> Iterator[duckdb.Duck
     try:
         con.execute("set timezone = 'UTC'")
         con.execute("set enable_progress_bar = false")
+        con.execute(f"set memory_limit = '{MEMORY}'")
+        con.execute(f"set temp_directory = {literal(str(warehouse.with_suffix('.spill')))}")
         if not read_only:
             for schema in SCHEMAS:
                 con.execute(f"create schema if not exists {schema}")
         yield con
+    except duckdb.Error as error:
+        if is_disk_full(error):
+            raise disk_full(warehouse) from error
+        raise
     finally:
         con.close()
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether DuckDB failed because there was no room left."""
+    return any(text in str(error) for text in NO_SPACE)
+
+
+def disk_full(warehouse: Path) -> OutsideServiceError:
+    """What a user is told then."""
+    return OutsideServiceError(
+        f"The disk that holds {warehouse.name} is full; expected room for the data and a spill folder beside it.\n"
+        "Nothing is lost: the warehouse holds what was there before this step.\n"
+        "Free some room and run the same command again."
+    )
 
 
 @contextmanager
@@ -167,17 +196,69 @@ def build_order(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
 
 
 @task(cache_policy=NO_CACHE)
-def build_layers(run: Run, kpi_value: str) -> tuple[str, ...]:
+def build_layers(run: Run, parameters: dict[str, str]) -> tuple[str, ...]:
     """Rebuild staging and marts for `as_of`, in the order of what they read; return the tables that were built."""
-    return build_tables(run.warehouse, {"as_of": run.as_of, "kpi_value": kpi_value})
+    return build_tables(run.warehouse, {"as_of": run.as_of, **parameters})
 
 
 def build_tables(warehouse: Path, parameters: dict[str, object]) -> tuple[str, ...]:
-    """`build_layers` without the orchestrator; a SELECT is given the parameters it names."""
+    """`build_layers` without the orchestrator; a SELECT is given the parameters it names.
+
+    A file of `sql/staging` becomes a view, so that nothing is stored twice, and one of `sql/mart` a table. One whose
+    header says `-- incremental: raw.<source>` becomes a table to which only the loads that are new or have changed
+    are added; it has a column `_load_id`.
+    """
     built: list[str] = []
     with connect(warehouse) as con, transaction(con):
         for table, select in build_order(con):
-            named = {name: value for name, value in parameters.items() if f"${name}" in select}
-            con.execute(f"create or replace table {quoted(table)} as {select.rstrip().rstrip(';')}", named or None)
+            named = {name: value for name, value in parameters.items() if re.search(rf"\${name}\b", select)}
+            plain = select.rstrip().rstrip(";")
+            if found := INCREMENTAL.search(select):
+                _build_new_loads(con, table, plain, found["table"], named)
+            elif table.startswith("staging."):
+                _drop(con, table, "BASE TABLE")
+                con.execute(f"create or replace view {quoted(table)} as {_with_literals(plain, named)}")
+            else:
+                con.execute(f"create or replace table {quoted(table)} as {plain}", named or None)
             built.append(table)
     return tuple(built)
+
+
+def _with_literals(select: str, values: dict[str, object]) -> str:
+    """A SELECT with its parameters written out, for views, which take none; all come from settings, none from data."""
+    for name, value in values.items():
+        text = f"date {literal(str(value))}" if isinstance(value, date) else literal(str(value))
+        select = re.sub(rf"\${name}\b", text.replace("\\", r"\\"), select)
+    return select
+
+
+def _drop(con: duckdb.DuckDBPyConnection, table: str, kind: str) -> None:
+    """Drop what stands under a table's name if it is of that kind."""
+    schema, name = table.split(".", 1)
+    query = "select table_type from information_schema.tables where table_schema = ? and table_name = ?"
+    if con.execute(query, [schema, name]).fetchall() == [(kind,)]:
+        con.execute(f"drop {'view' if kind == 'VIEW' else 'table'} {quoted(table)}")
+
+
+def _build_new_loads(
+    con: duckdb.DuckDBPyConnection, table: str, select: str, raw: str, values: dict[str, object]
+) -> None:
+    """Bring an incremental table up to the loads of its raw table: what is gone goes, what is new comes."""
+    con.execute("create table if not exists ops.built (name varchar, sha256 varchar, load_id bigint, version bigint)")
+    sha256 = hashlib.sha256(json.dumps([select, values], default=str, sort_keys=True).encode()).hexdigest()
+    loads = con.execute("select load_id, version from ops.loads where source = ?", [raw.removeprefix("raw.")])
+    wanted = {(sha256, load, version) for load, version in loads.fetchall()}
+    built = con.execute("select sha256, load_id, version from ops.built where name = ?", [table])
+    have = set(built.fetchall()) if has_table(con, table) else set()
+    new = sorted(load for _, load, _ in wanted - have)
+    old = sorted(load for _, load, _ in have - wanted)
+    fresh = f"from ({select}) where _load_id in ({', '.join(map(str, new)) or 'null'})"
+    if not wanted & have:
+        _drop(con, table, "VIEW")
+        con.execute(f"create or replace table {quoted(table)} as {fresh}", values or None)
+    else:
+        con.execute(f"delete from {quoted(table)} where list_contains($old, _load_id)", {"old": old})
+        con.execute(f"insert into {quoted(table)} {fresh}", values or None)
+    con.execute("delete from ops.built where name = ?", [table])
+    if wanted:
+        con.executemany("insert into ops.built values (?, ?, ?, ?)", [(table, *entry) for entry in sorted(wanted)])

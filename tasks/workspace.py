@@ -69,8 +69,8 @@ def log_flow(run: Run, flow: str, entry: dict[str, object]) -> None:
     frame = pl.DataFrame(
         [{"run_id": run.run_id, "as_of": run.as_of, "flow": flow, **entry}],
         schema_overrides={
-            "started_at": pl.Datetime("us", "UTC"),
-            "finished_at": pl.Datetime("us", "UTC"),
+            "started_at": pl.Datetime("us"),
+            "finished_at": pl.Datetime("us"),
             "message": pl.String,
         },
     )
@@ -101,5 +101,5 @@ def latest_day(warehouse: Path) -> date | None:
 
 
 def now() -> datetime:
-    """The clock, for logs only."""
-    return datetime.now(UTC)
+    """The clock in UTC, for logs only."""
+    return datetime.now(UTC).replace(tzinfo=None)

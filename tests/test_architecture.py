@@ -54,7 +54,7 @@ def test_a_sql_file_is_one_select_with_a_header(query: Path) -> None:
 
 
 def test_the_sql_layers_are_known() -> None:
-    assert {query.parent.name for query in QUERIES} <= {"staging", "mart", "query"}
+    assert {query.parent.name for query in QUERIES} <= {"staging", "mart", "query", "check"}
     assert all(query.parent.parent == ROOT / "sql" for query in QUERIES)
 
 

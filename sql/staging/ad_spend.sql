@@ -3,16 +3,18 @@
 -- units: cost and conversion_value in company currency; impressions, clicks and conversions are counts
 -- owner: growth data
 select
-    date,
-    channel,
-    coalesce(campaign, channel) as campaign,
-    ad_group,
-    country,
-    device,
-    cost::decimal(24, 6) as cost,
-    coalesce(impressions, 0) as impressions_count,
-    coalesce(clicks, 0) as clicks_count,
-    coalesce(conversions, 0) as conversions_count,
-    coalesce(conversion_value, 0)::decimal(24, 6) as conversion_value
-from raw.ad_spend
-where date <= $as_of
+    ads.date,
+    ads.channel,
+    coalesce(ads.campaign, ads.channel) as campaign,
+    ads.ad_group,
+    ads.country,
+    ads.device,
+    (ads.cost * case when coalesce(ads.currency, $currency) = $currency then 1 else rates.rate end)::decimal(24, 6) as cost,
+    coalesce(ads.impressions, 0) as impressions_count,
+    coalesce(ads.clicks, 0) as clicks_count,
+    coalesce(ads.conversions, 0) as conversions_count,
+    (coalesce(ads.conversion_value, 0) * case when coalesce(ads.currency, $currency) = $currency then 1 else rates.rate end)::decimal(24, 6) as conversion_value
+from raw.ad_spend as ads
+left join staging.rates as rates
+    on rates.currency = ads.currency and ads.date >= rates.valid_from and ads.date < rates.valid_until
+where ads.date <= $as_of

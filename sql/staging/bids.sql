@@ -3,13 +3,15 @@
 -- units: bid and cost in company currency; impressions and clicks are counts
 -- owner: growth data
 select
-    date,
-    keyword,
-    campaign,
-    bid,
-    impressions as impressions_count,
-    clicks as clicks_count,
-    cost,
-    coalesce(randomised, false) as is_randomised
-from raw.bids
-where date <= $as_of
+    bids.date,
+    bids.keyword,
+    bids.campaign,
+    (bids.bid * case when coalesce(bids.currency, $currency) = $currency then 1 else rates.rate end) as bid,
+    bids.impressions as impressions_count,
+    bids.clicks as clicks_count,
+    (bids.cost * case when coalesce(bids.currency, $currency) = $currency then 1 else rates.rate end) as cost,
+    coalesce(bids.randomised, false) as is_randomised
+from raw.bids as bids
+left join staging.rates as rates
+    on rates.currency = bids.currency and bids.date >= rates.valid_from and bids.date < rates.valid_until
+where bids.date <= $as_of

@@ -1,11 +1,11 @@
 -- purpose: customers with what was known when they came
 -- grain: customer
--- units: none
+-- units: acquired_date in the company's time zone
 -- owner: growth data
 select
     customer_id,
-    acquired_at::date as acquired_date,
+    timezone($timezone, timezone('UTC', acquired_at))::date as acquired_date,
     channel,
     campaign
 from raw.customers
-where acquired_at::date <= $as_of
+where timezone($timezone, timezone('UTC', acquired_at))::date <= $as_of

@@ -3,12 +3,14 @@
 -- units: value in KPI units (company currency, or conversions)
 -- owner: growth data
 select
-    date,
-    value::decimal(24, 6) as value,
-    orders as orders_count,
-    geo
-from raw.kpi
-where date <= $as_of
+    kpi.date,
+    (kpi.value * case when coalesce(kpi.currency, $currency) = $currency then 1 else rates.rate end)::decimal(24, 6) as value,
+    kpi.orders as orders_count,
+    kpi.geo
+from raw.kpi as kpi
+left join staging.rates as rates
+    on rates.currency = kpi.currency and kpi.date >= rates.valid_from and kpi.date < rates.valid_until
+where kpi.date <= $as_of
 union all by name
 select
     order_date as date,

@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> Run:
         ("ads.csv", HEADER.encode(), "holds no rows"),
         ("ads.csv", b"\n\n", "first line of landing/ads.csv is blank"),
         ("ads.csv", bytes(range(256)) * 8, "holds binary data"),
-        ("ads.csv", b"\x89PNG\r\n\x1a\n\xff\xfe\xfa", "cannot be read as text"),
+        ("ads.csv", b"\x89PNG\r\n\x1a\n\xff\xfe\xfa", "no column 'date'; found ‰PNG"),
         ("ads.csv", b"date,channel,cost\n2026-01-01,\x81,1\n", r"neither UTF-8 nor Windows text \(byte 0x81\)"),
         ("ads.csv", ADS.encode() + b'2026-03-01,"tv,1\n2026-03-02,tv,2\n', "opens a quote in line 42"),
         ("ads.csv.gz", gzip.compress(ADS.encode())[:60], "cannot be unpacked"),
@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> Run:
             r"holds 'in 2026-01-01'.*expected a date.*\n.*date_format",
         ),
         ("ads.csv", ADS.replace(".5", ",5 €").replace(",", ";").encode(), r"too many columns"),
-        ("ads.csv", ADS.replace(".5", " EUR").encode(), r"column 'cost' of landing/ads.csv holds '1 EUR'.*a number"),
+        ("ads.csv", ADS.replace(".5", " USD").encode(), r"column 'cost' of landing/ads.csv holds '1 USD'.*a number"),
         ("ads.csv", HEADER.encode() + b"2026-01-01,tv,\n2026-01-02,tv,n/a\n", "'cost' .* is empty in all 2 rows"),
     ],
 )

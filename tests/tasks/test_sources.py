@@ -142,7 +142,8 @@ def test_booleans(run: Run, text: str, value: bool) -> None:
 
 def test_rows_without_any_value_are_no_rows(run: Run) -> None:
     write(run, "ads.csv", ADS + ",,\n,,\n\n")
-    assert load(run).rows_read == 40
+    summary = load(run)
+    assert (summary.rows_read, summary.rows_kept, summary.rows_ignored) == (42, 40, 2)
 
 
 def test_cdnow_through_a_query(run: Run) -> None:
@@ -165,9 +166,9 @@ def test_mapping_renames_columns(run: Run) -> None:
 
 def test_bad_rows_go_to_quarantine_and_the_rest_is_kept(run: Run) -> None:
     bad = "2026-02-01,tv,abc\n,tv,2\n2026-02-03,tv,nan\nyesterday,tv,inf\n2026-02-04,tv,1,9\n"
-    write(run, "ads.csv", ADS * 5 + bad + "2026-02-05,tv,7\n")  # the header four times more: four bad rows
+    write(run, "ads.csv", ADS * 5 + bad + "2026-02-05,tv,7\n")  # the header four times more: no rows
     summary = load(run)
-    assert (summary.rows_read, summary.rows_kept, summary.rows_quarantined) == (210, 201, 9)
+    assert (summary.rows_read, summary.rows_kept, summary.rows_quarantined, summary.rows_ignored) == (210, 201, 5, 4)
 
 
 def test_quarantine_says_where_and_why(run: Run) -> None:
@@ -223,7 +224,7 @@ def test_any_text_in_any_cell_is_kept_or_quarantined(
 
 
 def test_loading_twice_changes_nothing(run: Run) -> None:
-    write(run, "ads.csv", ADS * 2)  # the second header is a row in quarantine
+    write(run, "ads.csv", ADS * 2 + "2026-02-01,tv,x\n")
     first = load(run)
     before = state(run)
     second = load(run)
@@ -244,14 +245,59 @@ def test_a_changed_file_replaces_exactly_its_rows(run: Run) -> None:
     assert rows(run, "select cost from raw.ad_spend where _file = 'landing/a.csv'") == [(10.0,)]
 
 
-def test_rows_of_a_file_that_is_gone_go_too(run: Run) -> None:
+def test_rows_of_a_removed_file_stay_and_are_marked(run: Run) -> None:
     write(run, "a.csv", HEADER + "2026-01-01,tv,1\n")
-    gone = write(run, "b.csv", HEADER + "2026-01-03,tv,3\n")
+    removed = write(run, "b.csv", HEADER + "2026-01-03,tv,3\n")
     load(run, "landing")
-    gone.unlink()
-    assert load(run, "landing").files_gone == 1
+    removed.unlink()
+    summary = load(run, "landing")
+    assert (summary.files_gone, summary.files_unchanged, summary.rows_kept) == (1, 1, 2)
+    assert rows(run, "select file, notes from out.lineage order by 1") == [
+        ("landing/a.csv", ""),
+        ("landing/b.csv", "file removed, its rows kept"),
+    ]
+    write(run, "b.csv", HEADER + "2026-01-03,tv,3\n")  # back again, unchanged
+    assert load(run, "landing").files_unchanged == 2
+    assert rows(run, "select distinct notes from out.lineage") == [("",)]
+
+
+def test_rows_of_a_removed_file_go_where_the_source_says_so(run: Run) -> None:
+    write(run, "a.csv", HEADER + "2026-01-01,tv,1\n")
+    removed = write(run, "b.csv", HEADER + "2026-01-03,tv,3\n")
+    load(run, "landing", when_removed="drop")
+    removed.unlink()
+    load(run, "landing", when_removed="drop")
     assert rows(run, "select _file from raw.ad_spend") == [("landing/a.csv",)]
     assert rows(run, "select file from out.lineage") == [("landing/a.csv",)]
+
+
+def test_rows_of_a_file_that_the_settings_no_longer_name_go(run: Run) -> None:
+    write(run, "a.csv", HEADER + "2026-01-01,tv,1\n")
+    write(run, "b.csv", HEADER + "2026-01-03,tv,3\n")
+    load(run, "landing")
+    load(run, "landing/a.csv")
+    assert rows(run, "select _file from raw.ad_spend") == [("landing/a.csv",)]
+
+
+def test_a_removed_only_file_leaves_its_rows(run: Run) -> None:
+    write(run, "ads.csv", ADS).unlink()
+    with pytest.raises(DataError, match="there is no file"):
+        load(run)
+    write(run, "ads.csv", ADS)
+    load(run)
+    (run.landing / "ads.csv").unlink()
+    assert load(run).rows_kept == 40
+    with pytest.raises(DataError, match="there is no file"):
+        load(run, when_removed="drop")
+
+
+def test_a_backfill_reads_again_the_files_that_hold_its_days(run: Run) -> None:
+    for day in (1, 2, 3):
+        write(run, f"{day}.csv", HEADER + f"2026-01-0{day},tv,1\n")
+    load(run, "landing")
+    source = SourceConfig(path="landing")
+    again = load_files(run, "ad_spend", source, days=("2026-01-02", "2026-01-03"))
+    assert (again.files_loaded, again.files_unchanged, again.rows_kept) == (2, 1, 3)
 
 
 def test_changed_settings_read_the_file_anew(run: Run) -> None:
@@ -272,11 +318,14 @@ def test_a_failed_load_leaves_everything_as_it_was(run: Run) -> None:
 
 
 def test_lineage_conserves_rows_in_every_run(run: Run) -> None:
-    write(run, "ads.csv", ADS * 2)
+    write(run, "ads.csv", ADS * 2 + "2026-02-01,tv,x\n")
     load(run)
     load(make_run(run.workspace, "run-2", date(2026, 2, 1)))
-    found = rows(run, "select run_id, table_name, rows_read, rows_kept, rows_quarantined from out.lineage order by 1")
-    assert found == [("run-1", "raw.ad_spend", 81, 80, 1), ("run-2", "raw.ad_spend", 81, 80, 1)]
+    found = rows(
+        run,
+        "select run_id, table_name, rows_read, rows_kept, rows_quarantined, rows_ignored from out.lineage order by 1",
+    )
+    assert found == [("run-1", "raw.ad_spend", 82, 80, 1, 1), ("run-2", "raw.ad_spend", 82, 80, 1, 1)]
     assert rows(run, "select count(*) from out_latest.lineage") == [(1,)]
     assert rows(run, "select run_id from out_latest.quarantine") == [("run-2",)]
 

@@ -1,0 +1,43 @@
+-- purpose: optional columns of ad_spend that have begun to come empty
+-- grain: column
+-- units: rows are the empty ones of the last week
+-- owner: growth data
+-- source: ad_spend
+-- severity: warning
+-- expected: columns of ad_spend are empty about as often as in the eight weeks before
+-- needs: raw.ad_spend.date
+with newest as (
+    select max(date::date) as last_day from raw.ad_spend where date::date <= $as_of
+),
+counted as (
+    select
+        date::date > last_day - 7 as is_recent,
+        count(*) as rows_count,
+        count(*) - count(campaign) as campaign,
+        count(*) - count(ad_group) as ad_group,
+        count(*) - count(country) as country,
+        count(*) - count(device) as device,
+        count(*) - count(impressions) as impressions,
+        count(*) - count(conversion_value) as conversion_value
+    from raw.ad_spend, newest
+    where date::date between last_day - 62 and last_day
+    group by all
+),
+long as (
+    unpivot counted on campaign, ad_group, country, device, impressions, conversion_value into name column_name value empty_count
+)
+select
+    recent.column_name as subject,
+    format(
+        'empty in {:.0f} % of the last seven days, in {:.0f} % of the eight weeks before',
+        100 * recent.empty_count / recent.rows_count,
+        100 * earlier.empty_count / earlier.rows_count
+    ) as observed,
+    recent.empty_count as rows
+from long as recent
+inner join long as earlier on earlier.column_name = recent.column_name and not earlier.is_recent
+where
+    recent.is_recent
+    and least(recent.rows_count, earlier.rows_count) >= $null_rows
+    and recent.empty_count / recent.rows_count - earlier.empty_count / earlier.rows_count > $null_jump_fraction
+order by subject

@@ -1,0 +1,29 @@
+-- purpose: orders whose revenue has changed its unit
+-- grain: one row for the table
+-- units: rows are days
+-- owner: growth data
+-- source: orders
+-- severity: error
+-- expected: the usual order of a day never jumps by a factor of thirty
+-- needs: staging.orders.revenue, raw.kpi.value
+with changes as (
+    select
+        date,
+        ln(revenue_median / median(revenue_median) over before) as change_log,
+        count(*) over before as days_before_count
+    from orders_daily
+    where revenue_median > 0
+    window before as (order by date rows between 28 preceding and 1 preceding)
+),
+judged as (
+    select *, 1.4826 * median(abs(change_log)) over () as spread_log from changes where days_before_count >= 7
+),
+jumps as (
+    select * from judged where abs(change_log) >= greatest(ln($unit_factor), $anomaly_spreads * spread_log)
+)
+select
+    'revenue' as subject,
+    format('from {} on {:,.3g} times the days before', min(date), exp(arg_min(change_log, date))) as observed,
+    count(*) as rows
+from jumps
+having count(*) > 0
