@@ -1,6 +1,7 @@
 """A file's cells to the contract's types inside DuckDB, with a reason for each value that does not fit."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -8,13 +9,8 @@ import duckdb
 from models.contracts import TYPE_NAMES, Column, Contract
 from models.errors import ConfigError, DataError
 from models.formats import (
-    DAY_MONTH_YEAR,
     GROUPED_BY,
-    TELLS,
-    UNDECIDED,
-    DateShapes,
     Formats,
-    NumberShapes,
     date_formats,
 )
 from models.presets import Matched
@@ -22,7 +18,7 @@ from models.sources import SourceConfig
 from models.sqltext import identifier, literal
 
 BLANKS = " \t\r\n\u00a0\u202f\ufeff"  # what spreadsheets leave around a value; no-break spaces, a stray byte order mark
-EDGES = "9, 10, 13, 32, 160, 8239, 65279"  # the same as code points
+FIRST, LAST = "\u00a0", " \t\u00a0"  # what a value that needs trimming starts or ends with, besides signs below "!"
 NO_VALUE = ("na", "n/a", "#n/a", "nan", "null", "none", "\\n", "--", "-", "–", "—")  # how exports write "nothing"
 MARKS = {  # currency -> what stands beside its amounts, apart from its code
     "AUD": r"AU?\$|\$",
@@ -93,17 +89,20 @@ def make_macros(con: duckdb.DuckDBPyConnection, currency: str | None) -> None:
     marks = (
         "|".join({*MARKS.values(), "[A-Z]{3}"}) if currency is None else f"{MARKS.get(currency, currency)}|{currency}"
     )
-    words = ", ".join(map(literal, NO_VALUE))
+    words = literal(f"(?i){'|'.join(map(re.escape, NO_VALUE))}")
     grouped = {mark: f"'^-?(?:{GROUPED_BY[mark]})$'" for mark in GROUPED_BY}
     unsigned = (
         f"regexp_replace(regexp_replace(t, '^([-+(]?)\\s*(?:{marks})\\s*|\\s*(?:{marks})\\s*([)]?)$', '\\1\\2', 'g'), "
         "'^\\((.*)\\)$', '-\\1')"
     )
     in_groups = f"regexp_full_match(t, '[-+]?\\d{{1,3}}({GROUPER}\\d{{3}})+([.,]\\d+)?')"
+    edges = " or ".join(
+        [f"prefix(t, {literal(blank)})" for blank in FIRST] + [f"suffix(t, {literal(blank)})" for blank in LAST]
+    )
     macros = {
-        "clean(t)": f"case when t <= '!' or ascii(t) in ({EDGES}) or ascii(right(t, 1)) in ({EDGES}) "
+        "clean(t)": f"case when t <= '!' or {edges} "  # far cheaper than to trim every value
         f"then nullif(trim(t, {literal(BLANKS)}), '') else t end",
-        "says_nothing(t)": f"lower(t) in ({words})",
+        "says_nothing(t)": f"regexp_full_match(t, {words})",  # IN would become a join, made for all rows
         "without_currency(t)": unsigned,
         "without_groups(t)": f"case when not regexp_matches(t, '{GROUPER}') then t "
         f"when {in_groups} then regexp_replace(t, '{GROUPER}', '', 'g') end",
@@ -135,86 +134,6 @@ def check_date_format(con: duckdb.DuckDBPyConnection, source: SourceConfig, tabl
         ) from error
 
 
-def number_shapes(con: duckdb.DuckDBPyConnection, reading: Reading, relation: str) -> dict[str, NumberShapes]:
-    """What the text cells of each number column look like."""
-
-    def counts(text: str) -> dict[str, str]:
-        shapes = {
-            "point": TELLS["."],
-            "comma": TELLS[","],
-            "undecided_point": UNDECIDED["."],
-            "undecided_comma": UNDECIDED[","],
-            "small": r"\d{1,3}",
-            "large": r"\d{4,}",
-        }
-        number = f"ltrim({text}, '+-')"
-        found = {name: f"count(*) filter (regexp_full_match({number}, '{shape}'))" for name, shape in shapes.items()}
-        undecided = f"{UNDECIDED['.']}|{UNDECIDED[',']}"
-        return {**found, "example": f"min({number}) filter (regexp_full_match({number}, '{undecided}'))"}
-
-    columns = _text_columns(reading, {"DOUBLE", "BIGINT"})
-    bare = ("clean(X)", "without_currency(X)", "without_groups(X)")
-    found = _count(con, reading, relation, columns, bare, counts)
-    return {name: NumberShapes(**shapes) for name, shapes in found.items()}
-
-
-def date_shapes(con: duckdb.DuckDBPyConnection, reading: Reading, relation: str) -> dict[str, DateShapes]:
-    """What the text cells of each date column look like; none where the settings give the format."""
-
-    def counts(text: str) -> dict[str, str]:
-        first, mark, second = (f"regexp_extract({text}, '{DAY_MONTH_YEAR}', {group})" for group in (1, 2, 3))
-        first, second = f"try_cast({first} as int)", f"try_cast({second} as int)"
-        slashed = f"{mark} in ('/', '-') and"
-        undecided = f"{slashed} {first} <= 12 and {second} <= 12 and {first} <> {second}"
-        return {
-            "day_first": f"count(*) filter ({slashed} {first} > 12 and {second} <= 12)",
-            "month_first": f"count(*) filter ({slashed} {second} > 12 and {first} <= 12)",
-            "undecided": f"count(*) filter ({undecided})",
-            "example": f"min({text}) filter ({undecided})",
-        }
-
-    columns = [] if reading.source.date_format is not None else _text_columns(reading, {"DATE", "TIMESTAMP"})
-    found = _count(con, reading, relation, columns, ("clean(X)",), counts)
-    return {name: DateShapes(**shapes) for name, shapes in found.items()}
-
-
-def _text_columns(reading: Reading, kinds: set[str]) -> list[Column]:
-    """Columns of these types that are text in the file."""
-    return [
-        column
-        for column in reading.contract.columns
-        if column.physical_type in kinds
-        and column.name in reading.matched.names
-        and reading.type_of(column) == "VARCHAR"
-    ]
-
-
-def _count(
-    con: duckdb.DuckDBPyConnection,
-    reading: Reading,
-    relation: str,
-    columns: Sequence[Column],
-    steps: Sequence[str],
-    counts: Callable[[str], dict[str, str]],
-) -> dict[str, dict]:
-    """The counts of each column's cells, all in one pass."""
-    if not columns:
-        return {}
-    names = list(counts(""))
-    cells = ", ".join(f"{reading.cell(column)} as x{index}" for index, column in enumerate(columns))
-    rows = f"(select {cells} from {relation})"
-    for step in steps:
-        made = ", ".join(f"{step.replace('X', f'x{index}')} as x{index}" for index in range(len(columns)))
-        rows = f"(select {made} from {rows})"
-    wanted = ", ".join(sql for index in range(len(columns)) for sql in counts(f"x{index}").values())
-    row = con.execute(f"select {wanted} from {rows}").fetchall()[0]
-    size = len(names)
-    return {
-        column.name: dict(zip(names, row[index * size : (index + 1) * size], strict=True))
-        for index, column in enumerate(columns)
-    }
-
-
 def typed_select(reading: Reading, relation: str, extra: str) -> str:
     """A SELECT of the contract's columns, typed (`v0`, `v1`, ...), with `is_bad` and `extra`, over a relation.
 
@@ -231,12 +150,12 @@ def typed_select(reading: Reading, relation: str, extra: str) -> str:
 
 def _stepwise(reading: Reading, relation: str, extra: str) -> str:
     """The relation with each column's cell (`a0`, ...) and value (`v0`, ...)."""
-    steps: dict[str, list[str]] = {name: [] for name in "asgxv"}
+    steps: dict[str, list[str]] = {name: [] for name in "anksgxv"}
     for index, column in enumerate(reading.contract.columns):
         for name, expression in _steps(reading, index, column).items():
             steps[name].append(f"{expression} as {name}{index}")
     rows = f"(select {', '.join(steps['a'])}, {extra} from {relation})"
-    for name in "sgxv":
+    for name in "nksgxv":
         if steps[name]:
             rows = f"(select *, {', '.join(steps[name])} from {rows})"
     return rows
@@ -252,7 +171,7 @@ def _is_bad(reading: Reading, index: int, column: Column) -> str | None:
         return f"v{index} is null"
     if not _may_fail(reading, column):
         return None
-    filled = f"coalesce(not says_nothing(a{index}::varchar), false)"
+    filled = f"coalesce(not says_nothing(clean(a{index}::varchar)), false)"
     return f"(case when v{index} is null and a{index} is not null then {filled} else false end)"
 
 
@@ -264,7 +183,8 @@ def explain_bad_rows(con: duckdb.DuckDBPyConnection, reading: Reading) -> None:
     texts, checks, reasons = [], [], []
     for index, column in enumerate(reading.contract.columns):
         name, kind = column.name, column.physical_type
-        texts.append(f"case when not says_nothing(a{index}::varchar) then a{index}::varchar end as t{index}")
+        cell = f"clean(a{index}::varchar)"
+        texts.append(f"case when not says_nothing({cell}) then {cell} end as t{index}")
         if column.required:
             checks.append(f"case when t{index} is null then '{name}_present' end")
             reasons.append(f"case when t{index} is null then '{name} is empty' end")
@@ -324,53 +244,57 @@ def _advice(kind: str) -> str:
 
 
 def _steps(reading: Reading, index: int, column: Column) -> dict[str, str]:
-    """How a cell (`a`) becomes a value (`v`), NULL where it is none; numbers in text by way of `s` and `g`, all by `x`.
+    """How a cell (`a`) becomes a value (`v`), NULL where it is none.
 
+    Text is first read as plainly as DuckDB does (`n`), which most values need and which is fast; only what is left is
+    cleaned (`k`), freed of its currency (`s`) and of what groups its thousands (`g`). `x` is the better of the two.
     Moments become UTC, read in the session's zone where they carry no offset.
     """
-    cell, have, want = reading.cell(column), reading.type_of(column), column.physical_type
-    a, x = f"a{index}", f"x{index}"
+    have, want = reading.type_of(column), column.physical_type
+    a, n, k, x = (f"{step}{index}" for step in "ankx")
+    steps = {"a": reading.cell(column)}
     is_text = not (have in NATIVE or have.startswith(("DECIMAL", "TIMESTAMP")))
-    steps = {"a": f"clean({cell})" if have == "VARCHAR" else f"clean({cell}::varchar)" if is_text else cell}
+    if is_text and have != "VARCHAR":
+        steps["a"] += "::varchar"
+    rest = f"case when {n} is null and {a} is not null then clean({a}) end"
     match want:
         case "VARCHAR":
-            steps["v"] = _text_value(a, have, is_text)
+            steps |= {"k": f"clean({a})"} if is_text else {}
+            steps["v"] = f"(case when {k} <> '--' then {k} end)" if is_text else _as_text(a, have)
         case "DOUBLE" | "BIGINT":
-            steps |= _number_steps(reading, index, column, is_text)
+            steps |= _number_steps(reading, index, column, rest) if is_text else {"x": f"try_cast({a} as double)"}
             whole = f"{x} = round({x}) and abs({x}) <= {EXACT_INTEGERS}"
             steps["v"] = f"finite({x})" if want == "DOUBLE" else f"case when {whole} then try_cast({x} as bigint) end"
+        case "BOOLEAN" if have == "BOOLEAN":
+            steps["v"] = a
         case "BOOLEAN":
-            steps |= _number_steps(reading, index, column, is_text) if have != "BOOLEAN" else {}
-            by_number = f"case {x} when 1 then true when 0 then false end"
-            steps["v"] = a if have == "BOOLEAN" else f"coalesce(try_cast({a}::varchar as boolean), {by_number})"
-        case "DATE":
-            steps["x"] = _moment(reading, column, a, "date") if is_text else f"try_cast({a} as date)"
-            steps["v"] = f"sane_day({x})"
+            steps |= {"n": f"try_cast({a}::varchar as boolean)", "k": f"clean({a}::varchar)"}
+            steps["x"] = f"case try_cast({k} as double) when 1 then true when 0 then false end"
+            steps["v"] = f"coalesce({n}, try_cast({k} as boolean), {x})"
         case _:
-            steps["x"] = _moment(reading, column, a, "timestamptz") if is_text else f"try_cast({a} as timestamptz)"
-            steps["v"] = f"timezone('UTC', sane_day({x}))"
+            kind = "date" if want == "DATE" else "timestamptz"
+            steps |= {"n": f"try_cast({a} as {kind})"}
+            if is_text:
+                steps["k"] = f"clean({a})" if reading.source.date_format else rest
+            steps["x"] = _moment(reading, column, index, kind) if is_text else n
+            steps["v"] = f"sane_day({x})" if want == "DATE" else f"timezone('UTC', sane_day({x}))"
     steps["v"] = _transformed(reading, column, steps["v"])
     return steps
 
 
-def _text_value(cell: str, have: str, is_text: bool) -> str:
+def _as_text(cell: str, have: str) -> str:
     if have in {"DOUBLE", "FLOAT"}:  # a whole number kept as a double, as pandas does where some are missing
         whole = f"{cell} = trunc({cell}) and abs({cell}) < {EXACT_INTEGERS}"
         return f"(case when {whole} then {cell}::bigint::varchar else {cell}::varchar end)"
-    return f"(case when {cell} <> '--' then {cell} end)" if is_text else f"{cell}::varchar"
+    return f"{cell}::varchar"
 
 
-def _number_steps(reading: Reading, index: int, column: Column, is_text: bool) -> dict[str, str]:
-    """Numbers in text: without currency, without what groups thousands, then by their decimal mark."""
+def _number_steps(reading: Reading, index: int, column: Column, rest: str) -> dict[str, str]:
     a = f"a{index}"
-    if not is_text:
-        return {"x": f"try_cast({a} as double)"}
-    groups = {"g": f"without_groups(s{index})"}
+    bare = {"s": f"without_currency(k{index})", "g": f"without_groups(s{index})"}
     if reading.formats.decimal.get(column.name, ".") == ",":
-        return {"s": f"without_currency({a})", **groups, "x": f"comma_number(g{index})"}
-    plain = f"try_cast({a} as double)"
-    rest = f"case when {a} is not null and {plain} is null then without_currency({a}) end"  # most need no such work
-    return {"s": rest, **groups, "x": f"coalesce({plain}, point_number(g{index}))"}
+        return {"k": f"clean({a})", **bare, "x": f"comma_number(g{index})"}
+    return {"n": f"try_cast({a} as double)", "k": rest, **bare, "x": f"coalesce(n{index}, point_number(g{index}))"}
 
 
 def _transformed(reading: Reading, column: Column, value: str) -> str:
@@ -388,14 +312,16 @@ def _transformed(reading: Reading, column: Column, value: str) -> str:
     return value
 
 
-def _moment(reading: Reading, column: Column, text: str, kind: str) -> str:
+def _moment(reading: Reading, column: Column, index: int, kind: str) -> str:
     """The stated format first, then ISO, then the formats that the values have shown."""
-    stated = reading.source.date_format
+    stated, text = reading.source.date_format, f"k{index}"
     day_first = reading.formats.day_first.get(column.name)
-    naive, zoned = (
-        ", ".join(map(literal, date_formats(day_first, with_offset=offset))) for offset in (False, True)
-    )  # apart: in one list those without an offset would be taken for UTC
-    tries = [f"try_cast(try_strptime({text}, {literal(stated)}) as {kind})"] if stated else []
-    tries.append(f"try_cast({text} as {kind})")
-    tries += [f"try_cast(try_strptime({text}, [{formats}]) as {kind})" for formats in (naive, zoned)]
+
+    def parsed(forms: Iterable[str]) -> str:
+        return f"try_cast(try_strptime({text}, [{', '.join(map(literal, forms))}]) as {kind})"
+
+    tries = [parsed([stated])] if stated else []
+    tries += [f"n{index}", f"try_cast({text} as {kind})"]
+    # apart, for in one list those without an offset would be taken for UTC
+    tries += [parsed(date_formats(day_first, with_offset=offset)) for offset in (False, True)]
     return f"coalesce({', '.join(tries)})"

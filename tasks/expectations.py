@@ -16,7 +16,7 @@ from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from models.errors import WorkspaceLocked
 from models.expectations import Expectation
 
-COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}  # examples would be one more scan each
+COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 1}  # 0 would have it fetch every bad row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,14 +18,13 @@ from models.sqltext import identifier, literal
 from tasks.casting import (
     Reading,
     check_date_format,
-    date_shapes,
     explain_bad_rows,
     make_macros,
-    number_shapes,
     refuse_wrong_columns,
     typed_select,
 )
 from tasks.readers import Scan, cells_of, scanned, unreadable_lines
+from tasks.shapes import date_shapes, number_shapes
 from tasks.source_files import SourceFile
 from tasks.warehouse import quoted
 
