@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from faults import faults
+from ingest import ingest
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -110,6 +112,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
     "demo": ("Demo company against its hidden truth", demo),
     "quiet": ("False alarms of a quiet company", quiet),
     "cdnow": ("CDNOW, published parameters", cdnow),
+    "faults": ("Planted faults, and clean companies", faults),
+    "ingest": ("Loading at scale, beside bare DuckDB", ingest),
 }
 
 

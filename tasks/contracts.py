@@ -296,7 +296,10 @@ def _write(
     """Replace this run's results of one table in `out.data_quality`."""
     source = contract.table.removeprefix("raw.")
     ledger.make_out_table(con, ledger.read_contract("out.data_quality"))
-    con.execute("delete from out.data_quality where run_id = ? and source = ?", [run.run_id, source])
+    con.execute(
+        "delete from out.data_quality where run_id = ? and source = ? and list_contains(?, check_id)",
+        [run.run_id, source, [rule.check_id for rule in contract.rules]],
+    )
     rules = [rule for rule in contract.rules if rule.check_id in findings]
     results = [
         {

@@ -4,7 +4,7 @@
 -- owner: growth data
 -- source: ad_spend
 -- severity: warning
--- expected: cost per click, cost per thousand views and conversions per click of the last four weeks are within three times their usual level, or within its usual spread
+-- expected: costs per click and per thousand views and conversions per click of the last four weeks are within a factor of three of their usual level
 -- needs: staging.ad_spend.cost
 with newest as (
     select max(date) as last_day from spend_daily

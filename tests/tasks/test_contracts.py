@@ -101,7 +101,6 @@ def test_good_rows_stay_as_they_are(run: Run) -> None:
         "key_unique",
         "has_rows",
         "date_fresh",
-        "tracking_break",
     } <= checks
     assert not {"bid_range", "conversions_range"} & checks  # the file has no such columns
 
@@ -144,16 +143,6 @@ def test_a_bad_correction_does_not_replace_a_good_row(run: Run) -> None:
     check(run, "ad_spend")
     assert rows(run, "select cost from raw.ad_spend where date = '2026-01-01' and channel = 'c0'") == [(100.0,)]
     assert rows(run, "select file, check_ids from out.quarantine") == [("landing/b.csv", "cost_range")]
-
-
-def test_a_tracking_break_is_reported_and_kept(run: Run) -> None:
-    broken = (pl.col("date") == START + timedelta(days=40)) & (pl.col("channel") == "c1")
-    frame = spend().with_columns(
-        clicks=pl.when(broken | (pl.col("channel") == "c2")).then(0.0).otherwise("clicks")  # c2 never has clicks
-    )
-    summary = loaded_and_checked(run, frame)
-    assert (summary.rows_moved, summary.blocking) == (0, ())
-    assert failed(run) == [("tracking_break", "warning", 1)]
 
 
 def test_old_data_are_reported(run: Run) -> None:
