@@ -12,8 +12,8 @@ from tasks.raw import is_written, prepare_raw
 from tasks.sources import load_source
 from tasks.warehouse import build_layers
 
-OUT_TABLES = (  # run_log is still being written, and the two plan tables are checked before a plan is adopted
-    *("data_quality", "quarantine", "lineage"),
+OUT_TABLES = (  # run_log and data_quality are still being written; plans are checked before they are adopted
+    *("quarantine", "lineage"),
     *("customer_value", "channel_scorecard", "click_value", "uplift", "experiment_readout", "attribution", "evidence"),
     *("mmm_channel", "response_curve", "bid_elasticity", "bid_plan"),
     *("forecast", "backtest", "drift", "trigger", "model_run", "decision_review"),

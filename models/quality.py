@@ -37,6 +37,7 @@ class QualityConfig:
     anomaly_spreads: float = 6.0  # robust standard deviations; 2e-9 of normal noise
     anomaly_clicks: int = 100  # a week with fewer does not tell its rates to within a tenth
     unit_factor: float = 30.0  # between the largest real jump (ten) and cents for euros (a hundred)
+    unit_days: int = 3  # so many results at the new level are no outage
     unit_factor_blind: float = 300.0  # of channels without clicks or views, whose bookings may differ by a hundred
     order_absurd_factor: float = 1000.0  # of the usual order
     gap_days: int = 3  # longer gaps are pauses

@@ -38,7 +38,7 @@ class CheckSummary:
     checks: int
     failed_errors: int
     failed_warnings: int
-    rows_moved: int
+    rows_moved: int  # by checks, now or in an earlier run
     blocking: tuple[str, ...]
 
 
@@ -77,18 +77,21 @@ def _check_raw(run: Run, contract: Contract) -> CheckSummary:
         expectations = compile_expectations(replace(contract, rules=rules), run.as_of)
         only = f"_load_id in ({', '.join(map(str, loads))})"
         found[loads] = run_expectations(run.warehouse, contract.table, expectations, only) if loads else ()
+    with connect(run.warehouse) as con, transaction(con):
+        for loads, findings in found.items():
+            _judge(con, run, contract, stamps, loads, findings)
+        quarantine.move_restated(con, run, contract)
     whole = replace(contract, rules=tuple(rule for rule in contract.rules if rule.kind in WHOLE_KINDS))
     on_table = run_expectations(run.warehouse, contract.table, compile_expectations(whole, run.as_of, without=absent))
     with connect(run.warehouse) as con, transaction(con):
-        moved = sum(_judge(con, run, contract, stamps, loads, findings) for loads, findings in found.items())
-        moved += quarantine.move_restated(con, run, contract)
         rows, unread = _loaded(con, contract)
-        findings = _merged(con, contract, {one.check_id: one for one in on_table}, unread, absent)
+        merged = _merged(con, contract, {one.check_id: one for one in on_table}, unread, absent)
         ledger.report(con, contract, run)
         share = quarantine.bad_fraction(con, contract, rows)
-        blocking = _blocking(contract, findings.values(), rows, share)
-        _write(con, run, contract, findings, rows, _newest(con, contract))
-    return _summary(contract, findings.values(), moved, blocking)
+        blocking = _blocking(contract, merged.values(), rows, share)
+        _write(con, run, contract, merged, rows, _newest(con, contract))
+        aside = quarantine.rows_aside(con, contract)
+    return _summary(contract, merged.values(), aside, blocking)
 
 
 def _stamps(con: duckdb.DuckDBPyConnection, contract: Contract) -> dict[str, str]:
@@ -125,8 +128,8 @@ def _judge(
     stamps: dict[str, str],
     loads: tuple[int, ...],
     findings: tuple[Finding, ...],
-) -> int:
-    """Note what each rule found in each load, and move the rows that broke an error rule; return how many moved."""
+) -> None:
+    """Note what each rule found in each load, and move the rows that broke an error rule."""
     rules = {rule.check_id: rule for rule in contract.rules}
     changed = con.execute(
         "select distinct load_id from ops.findings where source = $source and list_contains($loads, load_id) "
@@ -158,7 +161,7 @@ def _judge(
             "insert into ops.findings values (?, ?, ?, ?, ?)",
             [(contract.name, load, found.check_id, stamps[found.check_id], rows) for load, rows in counts.items()],
         )
-    return quarantine.move_broken(con, run, contract, broken)
+    quarantine.move_broken(con, run, contract, broken)
 
 
 def _check_out(run: Run, contract: Contract) -> CheckSummary:

@@ -66,10 +66,10 @@ def _bound(value: object) -> str:
     return f"date '{value}'" if isinstance(value, date) else str(value)
 
 
-def move_broken(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract, rules: list[tuple[Rule, int]]) -> int:
-    """Move the rows of loads that break a rule, each given as (rule, load), to quarantine; return how many."""
+def move_broken(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract, rules: list[tuple[Rule, int]]) -> None:
+    """Move the rows of loads that break a rule, each given as (rule, load), to quarantine."""
     if not rules:
-        return 0
+        return
     _make_faults(con)
     for rule, load_id in rules:
         values = " || ', ' || ".join(f"'{name} is ' || {identifier(name)}::varchar" for name in rule.columns)
@@ -78,11 +78,11 @@ def move_broken(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract, ru
             f"from {quoted(contract.table)} where _load_id = $load_id and {breach(rule)}",
             {"check_id": rule.check_id, "sentence": rule.sentence, "load_id": load_id},
         )
-    return _move_faults(con, run, contract)
+    _move_faults(con, run, contract)
 
 
-def move_restated(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract) -> int:
-    """Move all rows but the last loaded of each key to quarantine; return how many.
+def move_restated(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract) -> None:
+    """Move all rows but the last loaded of each key to quarantine.
 
     Only keys of loads that were not compared yet are looked at. Which keys stand more than once is found by their
     64-bit hash, in parts that fit in memory; rows are then told apart by the keys themselves.
@@ -94,7 +94,7 @@ def move_restated(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract) 
         [contract.name],
     ).fetchall()[0]
     if not contract.key or not fresh:
-        return 0
+        return
     keys = ", ".join(map(identifier, contract.key))
     chosen = ", ".join(map(str, fresh))
     con.execute("create or replace temp table suspects (hash ubigint)")
@@ -110,7 +110,6 @@ def move_restated(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract) 
             f"insert into suspects select distinct hash from ({hashes}) where not is_fresh "
             f"and hash in (select hash({keys}) from {table} where _load_id in ({chosen}))"
         )
-    moved = 0
     if con.execute("select exists (from suspects)").fetchall()[0][0]:
         _make_faults(con)
         con.execute(
@@ -131,10 +130,9 @@ def move_restated(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract) 
             """,
             {"key": ", ".join(contract.key)},
         )
-        moved = _move_faults(con, run, contract)
+        _move_faults(con, run, contract)
     con.execute("drop table suspects")
     con.execute("update ops.loads set has_keys_checked = true where source = ?", [contract.name])
-    return moved
 
 
 def _make_faults(con: duckdb.DuckDBPyConnection) -> None:
@@ -143,8 +141,8 @@ def _make_faults(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _move_faults(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract) -> int:
-    """The rows named in `faults`, from the raw table to quarantine; return how many."""
+def _move_faults(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract) -> None:
+    """The rows named in `faults`, from the raw table to quarantine."""
     table = quoted(contract.table)
     payload = ", ".join(f"{literal(c.name)}: {identifier(c.name)}::varchar" for c in contract.columns)
     con.execute(
@@ -164,12 +162,15 @@ def _move_faults(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract) -
         f"delete from {table} using faults where {table}._load_id = faults._load_id "
         f"and {table}._row_number = faults._row_number"
     )
-    moved, loads = con.execute(
-        "select count(distinct (_load_id, _row_number)), coalesce(list(distinct _load_id), []) from faults"
-    ).fetchall()[0]
+    loads = [load for (load,) in con.execute("select distinct _load_id from faults order by 1").fetchall()]
     ledger.touch(con, contract, loads)
     con.execute("drop table faults")
-    return int(moved)
+
+
+def rows_aside(con: duckdb.DuckDBPyConnection, contract: Contract) -> int:
+    """Rows of a source that checks have set aside."""
+    query = "select count(*) from out.quarantine where source = ? and stage = 'check'"
+    return int(con.execute(query, [contract.name]).fetchall()[0][0])
 
 
 def bad_fraction(con: duckdb.DuckDBPyConnection, contract: Contract, rows: int) -> float:

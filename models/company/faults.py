@@ -252,7 +252,6 @@ ROW_FAULTS = (  # caught by the contracts
         "revenue_range",
         "error",
         spoiled("orders", "revenue", -80.0),
-        "margin_within_revenue",
     ),
     _fault(
         "treated_is_text", "geo_experiments", "treated_type", "error", spoiled("geo_experiments", "treated", "maybe")

@@ -4,7 +4,7 @@
 -- owner: growth data
 -- source: kpi
 -- severity: error
--- expected: a day's result never jumps by a factor of thirty
+-- expected: results never jump by a factor of thirty and stay there; a stretch far below that ends again is an outage
 -- needs: staging.kpi.value
 with changes as (
     select
@@ -26,4 +26,6 @@ select
     format('from {} on {:,.3g} times the days before', min(date), exp(arg_min(change_log, date))) as observed,
     count(*) as rows
 from jumps
-having count(*) > 0
+having
+    count(*) filter (change_log > 0) >= $unit_days
+    or max(date) = (select max(date) from kpi_daily) and (count(*) >= $unit_days or arg_max(change_log, date) > 0)
