@@ -94,6 +94,7 @@ def bare_clicks(folder: Path) -> None:
 
 def our_clicks(folder: Path) -> None:
     """Ingest, check and build, as the flows do it, without the orchestrator."""
+    from flows.settings import SOURCE_TABLES
     from models.quality import QualityConfig
     from models.run import Run
     from models.sources import SourceConfig
@@ -102,8 +103,6 @@ def our_clicks(folder: Path) -> None:
     from tasks.raw import prepare_raw
     from tasks.sources import load_files
     from tasks.warehouse import build_tables
-
-    from flows.settings import SOURCE_TABLES
 
     run = Run(run_id=f"r{len(list((folder / 'landing').iterdir()))}", as_of=AS_OF, seed=1, workspace=folder)
     steps: dict[str, float] = {}
@@ -128,7 +127,9 @@ def expectations(folder: Path) -> None:
     from tasks.expectations import run_expectations
 
     text = ("click_id", "channel", "campaign", "keyword", "device")
-    checks = [Expectation(check_id=f"p{c}", type="expect_column_values_to_not_be_null", kwargs={"column": c}) for c in text]
+    checks = [
+        Expectation(check_id=f"p{c}", type="expect_column_values_to_not_be_null", kwargs={"column": c}) for c in text
+    ]
     between = "expect_column_values_to_be_between"
     for number in range(10):
         bounds = {"column": "value", "min_value": -number, "max_value": 1000 + number}

@@ -12,7 +12,7 @@ from zoneinfo import available_timezones
 
 import yaml
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from models.clv import CLVConfig
 from models.errors import ConfigError
@@ -41,6 +41,7 @@ SOURCE_TABLES = (
     "rates",
 )
 FORBID = {"extra": "forbid"}
+SECRET_SECTIONS = {"alerts"}  # what was found there is not repeated in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +206,12 @@ def load_settings(workspace: Path) -> Settings:
     try:
         return Settings(**content)
     except ValidationError as error:
-        raise ConfigError(_plain_message(error)) from error
+        raise ConfigError(_plain_message(error)) from None  # it holds what was found, secrets too
+    except SettingsError as error:
+        raise ConfigError(
+            f"An environment variable MARGINAL__... is not valid: {str(error).split(' from source')[0]}; "
+            "expected JSON for a whole section.\nSet single keys instead, for example MARGINAL__ALERTS__TIMEOUT_SECONDS=5."
+        ) from None
 
 
 def _plain_message(error: ValidationError) -> str:
@@ -221,7 +227,8 @@ def _plain_message(error: ValidationError) -> str:
             lines.append(f"marginal.yaml: {place} is missing; add it.")
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
+            is_told = problem["type"] != "value_error" and problem["loc"][0] not in SECRET_SECTIONS
+            found = f", found {problem['input']!r}" if is_told else ""
             lines.append(f"marginal.yaml: {place}: {message}{found}")
     return "\n".join(lines)
 

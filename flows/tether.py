@@ -6,6 +6,7 @@ returns when the parent is gone, killed without notice included. `python -m flow
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from models.errors import OutsideServiceError
+from tasks.warehouse import disk_full
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STOP_SECONDS = 20.0  # an idle server or worker takes 2 s, a worker that has to end a flow run 3 s
@@ -87,6 +89,8 @@ class Children:
                 process.wait()
 
     def _failure(self, name: str, what: str) -> OutsideServiceError:
+        if shutil.disk_usage(self.home).free < ROOM_BYTES:
+            return disk_full(self.home)
         log = self.home / f"{name}.log"
         words = [
             line.strip(" │╭╮╰╯─") for line in log.read_text(errors="replace").splitlines()
@@ -97,6 +101,9 @@ class Children:
             f"The last line it wrote: {lines[-1] if lines else 'none'}\n"
             f"Read {log} and start again."
         )
+
+
+ROOM_BYTES = 4_000_000  # what the server's own database needs at the least
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ def check_mapping(contract: Contract, source: SourceConfig) -> None:
         for ours in given:
             if ours not in names:
                 raise ConfigError(
-                    f"sources.{contract.name}.{key}: {contract.name} has no column {ours!r}"
+                    f"sources.{contract.name}.{key}: {contract.name} has no column {_shown(ours)!r}"
                     f"{_did_you_mean(ours, names)}.\n"
                     f"Write our name first, then the {"file's" if key == 'columns' else 'value'}; "
                     f"ours are {', '.join(names)}."

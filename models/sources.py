@@ -69,6 +69,8 @@ class SourceConfig:
             )
         if self.path is not None and (not self.paths or not all(path.strip() for path in self.paths)):
             raise ValueError(f"path is {self.path!r}; expected a file, folder or glob")
+        if any("\0" in path for path in self.paths):
+            raise ValueError(f"path is {self.path!r}; expected no zero byte in it")
         if self.delimiter is not None and self.delimiter != WHITESPACE and len(self.delimiter) != 1:
             raise ValueError(f"delimiter is {self.delimiter!r}; expected one character or 'whitespace'")
         if self.header and self.names is not None:

@@ -15,7 +15,7 @@ from models.formats import (
 )
 from models.presets import Matched
 from models.sources import SourceConfig
-from models.sqltext import identifier, literal
+from models.sqltext import literal
 
 BLANKS = " \t\r\n\u00a0\u202f\ufeff"  # what spreadsheets leave around a value; no-break spaces, a stray byte order mark
 FIRST, LAST = "\u00a0", " \t\u00a0"  # what a value that needs trimming starts or ends with, besides signs below "!"
@@ -71,9 +71,13 @@ class Reading:
         """The SQL of a column's cell as the file has it: a name, a constant, or nothing."""
         name = self.matched.names.get(column.name)
         if name is not None:
-            return identifier(name)
+            return self.cell_named(name)
         constant = self.matched.constants.get(column.name)
         return "null::varchar" if constant is None else f"{literal(constant)}::varchar"
+
+    def cell_named(self, name: str) -> str:
+        """The SQL of the cell under one of the file's names: columns of a scan are numbered."""
+        return f"f{list(self.types).index(name)}"
 
     def type_of(self, column: Column) -> str:
         """The DuckDB type of that cell."""
@@ -143,7 +147,7 @@ def typed_select(reading: Reading, relation: str, extra: str) -> str:
     tests = [test for index, column in enumerate(columns) if (test := _is_bad(reading, index, column))]
     goes_on = reading.matched.continuation
     if goes_on is not None:
-        extra = f"{extra}, clean({identifier(goes_on)}::varchar) as goes_on"
+        extra = f"{extra}, clean({reading.cell_named(goes_on)}::varchar) as goes_on"
         tests.append("goes_on is null")
     return f"select *, {' or '.join(tests) or 'false'} as is_bad from {_stepwise(reading, relation, extra)}"
 

@@ -208,9 +208,11 @@ def _set_bad_aside(
     table, contract = quoted(reading.contract.table), reading.contract
     _bad_rows(con, reading, scan, load_id)
     explain_bad_rows(con, reading)
+    cells = ", ".join(f"clean(f{index}::varchar)" for index in range(len(scan.types)))
     con.execute(
         "create or replace temp table bad_fates as select _row_number, check_ids, reason, "
-        f"{_fate(reading, scan)} as fate from bad_rows join bad_reasons using (_row_number)",
+        f"{_fate(reading)} as fate "
+        f"from (select *, [{cells}] as cells from bad_rows) join bad_reasons using (_row_number)",
         {"last_good": _last_good(con, contract, load_id), "header": [name.casefold() for name in scan.types]},
     )
     fates = con.execute("select fate, count(*) from bad_fates where fate is not null group by all").fetchall()
@@ -225,7 +227,7 @@ def _set_bad_aside(
     kept = _count(con, contract, load_id) + con.execute("select count(*) from bad_reasons").fetchall()[0][0]
     names = [column.name for column in contract.columns]
     refuse_wrong_columns(con, reading, dict(zip(names, good, strict=True)), kept)
-    payload = ", ".join(f"{literal(name)}: {identifier(name)}::varchar" for name in scan.types)
+    payload = ", ".join(f"{literal(name)}: f{index}::varchar" for index, name in enumerate(scan.types))
     con.execute(
         f"""
         insert into out.quarantine by name
@@ -246,8 +248,8 @@ def _bad_rows(con: duckdb.DuckDBPyConnection, reading: Reading, scan: Scan, load
     """The bad rows as the file has them, read once more."""
     numbers = f"select _row_number from {quoted(reading.contract.table)} where _load_id = {-load_id}"
     if scan.row_number is not None:
-        columns = ", ".join(map(identifier, scan.types))
-        select = f"select {columns}, {scan.row_number} as _row_number from {scan.relation}"
+        columns = "".join(f"f{index}, " for index in range(len(scan.types)))
+        select = f"select {columns}{scan.row_number} as _row_number from {scan.relation}"
         con.execute(f"create or replace temp table bad_rows as from ({select}) where _row_number in ({numbers})")
         return
     con.execute(  # the k-th row of the relation is the one with the k-th number
@@ -273,11 +275,12 @@ def _last_good(con: duckdb.DuckDBPyConnection, contract: Contract, load_id: int)
     return int(con.execute(query, [load_id]).fetchall()[0][0])
 
 
-def _fate(reading: Reading, scan: Scan) -> str:
-    """Why a bad row is no row of the table (a key of IGNORED), or NULL where it is one and belongs in quarantine."""
-    cells = [f"clean({identifier(name)}::varchar)" for name in scan.types]
-    listed = f"[{', '.join(cells)}]"
-    filled = f"len(list_filter({listed}, lambda cell: cell is not null))"
+def _fate(reading: Reading) -> str:
+    """Why a bad row is no row of the table (a key of IGNORED), or NULL where it is one and belongs in quarantine.
+
+    Reads the list `cells` of the row's cells, NULL where they are blank.
+    """
+    filled = "len(list_filter(cells, lambda cell: cell is not null))"
     dated = [
         f"t{index}"
         for index, column in enumerate(reading.contract.columns)
@@ -289,16 +292,16 @@ def _fate(reading: Reading, scan: Scan) -> str:
         for index, column in enumerate(reading.contract.columns)
         if column.physical_type == "VARCHAR" and column.name in reading.matched.names and column.name != "currency"
     ]
-    summary = f"{undated} and {' and '.join(named)}" if reading.matched.constants or named else "false"
+    summary = f"{undated} and {' and '.join(named)}" if named and reading.source.preset is not None else "false"
     goes_on = reading.matched.continuation
     tests = [
         ("empty", f"{filled} = 0"),
-        ("header", f"list_transform({listed}, lambda cell: lower(cell)) = $header"),
-        ("comment", f"{filled} = 1 and regexp_matches({cells[0]}, '{COMMENT}')"),
-        ("continuation", f"clean({identifier(goes_on)}::varchar) is null" if goes_on else "false"),
-        ("total", f"{undated} and len(list_filter({listed}, lambda cell: regexp_matches(cell, '{TOTAL}'))) > 0"),
-        ("total", summary if reading.source.preset is not None else "false"),
-        ("footer", f"{filled} = 1 and len({listed}) > 2 and _row_number > $last_good"),
+        ("header", "list_transform(cells, lambda cell: lower(cell)) = $header"),
+        ("comment", f"{filled} = 1 and regexp_matches(cells[1], '{COMMENT}')"),
+        ("continuation", f"clean({reading.cell_named(goes_on)}::varchar) is null" if goes_on else "false"),
+        ("total", f"{undated} and len(list_filter(cells, lambda cell: regexp_matches(cell, '{TOTAL}'))) > 0"),
+        ("total", summary),
+        ("footer", f"{filled} = 1 and len(cells) > 2 and _row_number > $last_good"),
     ]
     whens = " ".join(f"when {test} then '{fate}'" for fate, test in tests)
     return f"case when $last_good is null or $header is null then null {whens} end"

@@ -28,8 +28,9 @@ class Scan:
 
     Parameters
     ----------
-    relation : SQL that follows FROM.
-    types : column -> DuckDB type, in the file's order.
+    relation : SQL that follows FROM. Its columns are `f0`, `f1`, ..., so that no name of the file meets one of ours;
+        also `file_row` where the reader numbers the rows.
+    types : the file's name for each of these columns, in their order -> its DuckDB type.
     row_number : SQL of a row's number in the file, from 1; None where only the order of the rows tells it.
     delimiter : between the cells of a text file.
     skipped : lines above the header of a text file.
@@ -93,14 +94,17 @@ def _scan(
         return _aligned_scan(con, readable, form) if form.delimiter == WHITESPACE else _text_scan(readable, form)
     if file.kind == PARQUET:
         relation = f"read_parquet({_path(file)}, hive_partitioning = false, file_row_number = true)"
-        return _described(con, relation, "file_row_number + 1")
+        described = con.execute(f"describe select * from {relation}").fetchall()
+        types = {name: kind for name, kind, *_ in described if name != "file_row_number"}
+        return _renamed(relation, types, "file_row_number + 1")
     return _json_scan(con, file)
 
 
-def _described(con: duckdb.DuckDBPyConnection, relation: str, row_number: str | None) -> Scan:
-    described = con.execute(f"describe select * from {relation}").fetchall()
-    types = {name: kind for name, kind, *_ in described if name != "file_row_number"}
-    return Scan(relation=relation, types=types, row_number=row_number)
+def _renamed(relation: str, types: Mapping[str, str], row_number: str) -> Scan:
+    """A relation with the file's names as one with ours."""
+    cells = ", ".join(f"{identifier(name)} as f{index}" for index, name in enumerate(types))
+    inner = f"(select {cells}{', ' * bool(cells)}{row_number} as file_row from {relation})"
+    return Scan(relation=inner, types=types, row_number="file_row")
 
 
 def _json_scan(con: duckdb.DuckDBPyConnection, file: SourceFile) -> Scan:
@@ -108,18 +112,19 @@ def _json_scan(con: duckdb.DuckDBPyConnection, file: SourceFile) -> Scan:
     described = con.execute(
         f"describe select * from read_json({options}, maximum_depth = 1, sample_size = -1)"
     ).fetchall()
-    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name, *_ in described)  # text, so that no type is guessed
-    return _described(con, f"read_json({options}, columns = {{{columns}}})", "row_number() over ()")
+    types = dict.fromkeys((name for name, *_ in described), "VARCHAR")  # text, so that no type is guessed
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in types)
+    return _renamed(f"read_json({options}, columns = {{{columns}}})", types, "row_number() over ()")
 
 
 def _text_scan(file: SourceFile, form: TextForm) -> Scan:
-    relation = _read_csv(file, form, form.delimiter, form.names, '"')
+    relation = _read_csv(file, form, form.delimiter, [f"f{index}" for index in range(len(form.names))], '"')
     return Scan(
         relation=relation,
         types=dict.fromkeys(form.names, "VARCHAR"),
         delimiter=form.delimiter,
         skipped=form.skipped,
-        first_line=form.skipped + form.has_header + 1,
+        first_line=form.skipped + form.header_lines + 1,
         is_text=True,
     )
 
@@ -128,7 +133,7 @@ def _read_csv(file: SourceFile, form: TextForm, delimiter: str, names: Sequence[
     encoding = "utf-8" if form.encoding == WINDOWS else form.encoding
     return (
         f"read_csv({_path(file)}, auto_detect = false, hive_partitioning = false, store_rejects = true, "
-        f"encoding = {literal(encoding)}, skip = {form.skipped}, header = {str(form.has_header).lower()}, "
+        f"encoding = {literal(encoding)}, skip = {form.skipped}, header = {str(form.header_lines > 0).lower()}, "
         f"delim = {literal(delimiter)}, quote = {literal(quote)}, escape = {literal(quote)}, "
         f"columns = {{{', '.join(f"{literal(name)}: 'VARCHAR'" for name in names)}}})"
     )
@@ -147,14 +152,14 @@ def _aligned_scan(con: duckdb.DuckDBPyConnection, file: SourceFile, form: TextFo
         "where len(words) <> $size order by rowid",
         {"size": size},
     ).fetchall()
-    picked = ", ".join(f"words[{index + 1}] as {identifier(name)}" for index, name in enumerate(form.names))
+    picked = ", ".join(f"words[{index + 1}] as f{index}" for index in range(size))
     con.execute(
-        f"create or replace temp table rows_read as select {picked}, rowid + 1 as _row_number from lines_read "
+        f"create or replace temp table rows_read as select {picked}, rowid + 1 as file_row from lines_read "
         f"where len(words) = {size} order by rowid"
     )
     con.execute("drop table lines_read")
     types = dict.fromkeys(form.names, "VARCHAR")
-    return Scan(relation="rows_read", types=types, row_number="_row_number", unreadable=tuple(odd))
+    return Scan(relation="rows_read", types=types, row_number="file_row", unreadable=tuple(odd))
 
 
 def _query_scan(
@@ -165,7 +170,7 @@ def _query_scan(
     with duckdb.connect() as scratch:
         scratch.execute("set timezone = 'UTC'")
         scan = _scan(scratch, file, source, folder, len)
-        cells = ", ".join(f"{identifier(name)}::varchar as {identifier(name)}" for name in scan.types)
+        cells = ", ".join(f"f{index}::varchar as {identifier(name)}" for index, name in enumerate(scan.types))
         scratch.execute(f"create table input as select {cells} from {scan.relation}")
         unreadable = unreadable_lines(scratch, scan, file)
         scratch.execute("set threads = 1")  # rows come in the same order every time
@@ -182,7 +187,8 @@ def _query_scan(
                 f"sources.{table}: the query fails on {file.label}: {first_line(str(error))}\n"
                 "Its rows are the relation `input`, all text; cast what you compute with."
             ) from error
-        con.register("from_scratch", scratch.table("result").to_arrow_reader())
+        renamed = ", ".join(f"{identifier(name)} as f{index}" for index, name in enumerate(names))
+        con.register("from_scratch", scratch.sql(f"select {renamed} from result").to_arrow_reader())
         con.execute("create or replace temp table rows_read as from from_scratch")
         con.unregister("from_scratch")
     types = dict.fromkeys(names, "VARCHAR")

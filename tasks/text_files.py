@@ -36,14 +36,14 @@ class TextForm:
     delimiter : between the cells of a line; `whitespace` where blanks line columns up.
     names : of the columns, none empty, none twice.
     skipped : lines above the one with the names.
-    has_header : whether a line holds the names.
+    header_lines : lines that the names take: none, one, or more where a quoted name holds a line break.
     """
 
     encoding: str
     delimiter: str
     names: tuple[str, ...]
     skipped: int
-    has_header: bool
+    header_lines: int
 
 
 def text_form(file: SourceFile, source: SourceConfig, score: Callable[[Sequence[str]], int]) -> TextForm:
@@ -61,7 +61,7 @@ def text_form(file: SourceFile, source: SourceConfig, score: Callable[[Sequence[
     if not source.header:
         delimiter = source.delimiter or _plain_delimiter(lines[0] if lines else "", file)
         return TextForm(
-            encoding=encoding, delimiter=delimiter, names=unique(list(source.names or ())), skipped=0, has_header=False
+            encoding=encoding, delimiter=delimiter, names=unique(list(source.names or ())), skipped=0, header_lines=0
         )
     if source.delimiter == WHITESPACE:
         cells = lines[0].split() if lines else []
@@ -70,7 +70,20 @@ def text_form(file: SourceFile, source: SourceConfig, score: Callable[[Sequence[
         delimiter, line, cells = _header(lines, _candidates(source, file), score)
     if not any(cell.strip() for cell in cells):
         raise DataError(f"the first line of {file.label} is blank; expected the names of the columns.")
-    return TextForm(encoding=encoding, delimiter=delimiter, names=unique(cells), skipped=line, has_header=True)
+    size = 1 if delimiter == WHITESPACE else _line_count(lines[line:])
+    if size > 1:
+        cells = _cells("\n".join(lines[line : line + size]), delimiter)
+    return TextForm(encoding=encoding, delimiter=delimiter, names=unique(cells), skipped=line, header_lines=size)
+
+
+def _line_count(lines: list[str]) -> int:
+    """How many of the lines the first record takes: more than one where a quote stays open at its end."""
+    quotes = 0
+    for number, line in enumerate(lines[:HEAD_LINES], start=1):
+        quotes += line.count('"')
+        if quotes % 2 == 0:
+            return number
+    return 1
 
 
 def _candidates(source: SourceConfig, file: SourceFile) -> tuple[str, ...]:
@@ -101,7 +114,7 @@ def _header(
 
 def _cells(line: str, delimiter: str) -> list[str]:
     try:
-        return next(csv.reader([line], delimiter=delimiter), [])
+        return next(csv.reader(io.StringIO(line, newline=""), delimiter=delimiter), [])
     except csv.Error:
         return []
 
@@ -169,7 +182,7 @@ def opened(file: SourceFile) -> IO[bytes]:
 def unique(names: Sequence[str]) -> tuple[str, ...]:
     """Names without blanks around them, none empty, none twice (DuckDB does not tell `a` from `A`)."""
     unique_names: list[str] = []
-    taken = {"_row_number"}
+    taken: set[str] = set()
     for position, name in enumerate(names, start=1):
         stem = fresh = name.strip().replace("\0", "") or f"column_{position}"
         number = 1

@@ -71,10 +71,10 @@ def is_disk_full(error: BaseException) -> bool:
     return any(text in str(error) for text in NO_SPACE)
 
 
-def disk_full(warehouse: Path) -> OutsideServiceError:
+def disk_full(path: Path) -> OutsideServiceError:
     """What a user is told then."""
     return OutsideServiceError(
-        f"The disk that holds {warehouse.name} is full; expected room for the data and a spill folder beside it.\n"
+        f"The disk that holds {path.name} is full; expected room for the data and a spill folder beside it.\n"
         "Nothing is lost: the warehouse holds what was there before this step.\n"
         "Free some room and run the same command again."
     )
