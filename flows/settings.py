@@ -210,7 +210,8 @@ def load_settings(workspace: Path) -> Settings:
     except SettingsError as error:
         raise ConfigError(
             f"An environment variable MARGINAL__... is not valid: {str(error).split(' from source')[0]}; "
-            "expected JSON for a whole section.\nSet single keys instead, for example MARGINAL__ALERTS__TIMEOUT_SECONDS=5."
+            "expected JSON for a whole section.\n"
+            "Set single keys instead, for example MARGINAL__ALERTS__TIMEOUT_SECONDS=5."
         ) from None
 
 

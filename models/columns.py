@@ -187,7 +187,7 @@ def _message(contract: Contract, source: SourceConfig, search: _Search, found: l
     theirs = _yaml(nearest) if nearest else "<the file's name for it>"
     shown = ", ".join(map(_shown, found[:SHOWN])) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
     optional = f"; it may have {', '.join(contract.optional)}" if contract.optional else ""
-    lacks, expected = f"column {wanted[0]!r}", f"{', '.join(contract.required)}{optional}"
+    lacks, expected = f"column {_shown(wanted[0])!r}", f"{', '.join(contract.required)}{optional}"
     advice = f"Nearest is {nearest!r}." if nearest else "No name comes near it."
     if search.preset and ours not in source.columns:
         lacks = f"column for {ours}"

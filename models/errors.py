@@ -13,9 +13,20 @@ A message says what was found, what was expected and what to do, in one to five 
 
 
 class MarginalError(Exception):
-    """A user's problem: printed as plain lines on stderr, never as a traceback."""
+    """A user's problem: printed as plain lines on stderr, never as a traceback.
+
+    Signs that would steer a terminal, such as those that turn the direction of writing, are shown as a dot.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(printable(line) for line in message.splitlines()))
+
+
+def printable(text: str) -> str:
+    """A text in one line, each sign that has no shape of its own as a dot."""
+    return "".join(sign if sign.isprintable() else "·" for sign in text)
 
 
 class ConfigError(MarginalError):

@@ -114,6 +114,7 @@ def make_macros(con: duckdb.DuckDBPyConnection, currency: str | None) -> None:
         f"when regexp_matches(t, {grouped[',']}) then replace(t, ',', '') end as double)",
         "comma_number(t)": "try_cast(case when not contains(t, '.') then replace(t, ',', '.') "
         f"when regexp_matches(t, {grouped['.']}) then replace(replace(t, '.', ''), ',', '.') end as double)",
+        "shown(t)": f"regexp_replace(left(t, {SHOWN}), '[\\p{{C}}\\p{{Z}}]', ' ', 'g')",  # in one line
         "finite(x)": "case when isfinite(x) then x end",
         "sane_day(d)": f"case when isfinite(d) and year(d) >= {FIRST_YEAR} then d end",
     }
@@ -195,7 +196,7 @@ def explain_bad_rows(con: duckdb.DuckDBPyConnection, reading: Reading) -> None:
         if kind != "VARCHAR" and name in {*reading.matched.names, *reading.matched.constants}:
             bad = f"t{index} is not null and v{index} is null"
             checks.append(f"case when {bad} then '{name}_type' end")
-            reasons.append(f"case when {bad} then '{name} is not {TYPE_NAMES[kind]}: ' || left(t{index}, {SHOWN}) end")
+            reasons.append(f"case when {bad} then '{name} is not {TYPE_NAMES[kind]}: ' || shown(t{index}) end")
     con.execute(
         f"create or replace temp table bad_reasons as select *, concat_ws(',', {', '.join(checks)}) as check_ids, "
         f"concat_ws('; ', {', '.join(reasons)}) as reason "
@@ -220,7 +221,7 @@ def refuse_wrong_columns(con: duckdb.DuckDBPyConnection, reading: Reading, good:
         if theirs is None or good[column.name] > 0:
             continue
         found = con.execute(
-            f"select distinct left(t{index}, {SHOWN}) from (select t{index} from bad_reasons "
+            f"select distinct shown(t{index}) from (select t{index} from bad_reasons "
             f"where t{index} is not null order by _row_number limit 100) order by all limit 3"
         ).fetchall()
         texts = con.execute(f"select count(t{index}) from bad_reasons").fetchall()[0][0]

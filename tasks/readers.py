@@ -15,7 +15,7 @@ from models.errors import ConfigError, DataError
 from models.sources import WHITESPACE, SourceConfig
 from models.sqltext import identifier, literal
 from tasks.source_files import PARQUET, TEXT, SourceFile
-from tasks.text_files import WINDOWS, TextForm, recoded, text_form, unique
+from tasks.text_files import WINDOWS, TextForm, recoded, text_form, unique, unpacked
 
 UNIT_SEPARATOR = "\x1f"  # ASCII 31, in no text file: reads each line whole
 MAX_ROW_LINES = 1  # an open quote that swallows further lines hides an unknown number of rows
@@ -88,6 +88,8 @@ def _scan(
     folder: Path,
     score: Callable[[Sequence[str]], int],
 ) -> Scan:
+    if file.is_compressed and file.kind != PARQUET:
+        file = unpacked(file, folder)
     if file.kind == TEXT:
         form = text_form(file, source, score)
         readable = recoded(file, folder, WINDOWS) if form.encoding == WINDOWS else file

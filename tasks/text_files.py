@@ -174,6 +174,22 @@ def recoded(file: SourceFile, folder: Path, encoding: str) -> SourceFile:
     return replace(file, path=copy)
 
 
+def unpacked(file: SourceFile, folder: Path) -> SourceFile:
+    """A copy of a gzipped file as it is inside; DuckDB would wait for ever on some damaged ones.
+
+    Raises
+    ------
+    DataError : the archive is damaged.
+    """
+    copy = folder / f"unpacked{suffix_of(file.path)}"
+    try:
+        with gzip.open(file.path) as stream, copy.open("wb") as target:
+            shutil.copyfileobj(stream, target)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{file.label} cannot be unpacked: {error}; export it again.") from error
+    return replace(file, path=copy)
+
+
 def opened(file: SourceFile) -> IO[bytes]:
     """The file's bytes, unpacked."""
     return cast(IO[bytes], gzip.open(file.path)) if file.is_compressed else file.path.open("rb")
