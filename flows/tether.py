@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from models.errors import OutsideServiceError
-from tasks.warehouse import disk_full
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STOP_SECONDS = 20.0  # an idle server or worker takes 2 s, a worker that has to end a flow run 3 s
@@ -90,6 +89,8 @@ class Children:
 
     def _failure(self, name: str, what: str) -> OutsideServiceError:
         if shutil.disk_usage(self.home).free < ROOM_BYTES:
+            from tasks.warehouse import disk_full  # not above: this file also runs as a child, without a database
+
             return disk_full(self.home)
         log = self.home / f"{name}.log"
         words = [
