@@ -35,7 +35,7 @@ class BufferedContext(duckdb_engine.Dialect.execution_ctx_cls):  # type: ignore[
         """Swap the cursor's rows for a copy of them."""
         super().post_exec()
         if self.cursor is not None and self.cursor.description:
-            rows = self.cursor.fetchall()
+            rows = [] if self.statement in BufferedDialect.batches else self.cursor.fetchall()
             self.cursor_fetch_strategy = FullyBufferedCursorFetchStrategy(self.cursor, initial_buffer=rows)
 
 
@@ -45,12 +45,14 @@ class BufferedDialect(duckdb_engine.Dialect):  # type: ignore[misc]
     execution_ctx_cls = BufferedContext
     supports_statement_cache = False
     opened: ClassVar[list[duckdb.DuckDBPyConnection]] = []  # Great Expectations keeps some out of its pool's sight
+    batches: ClassVar[set[str]] = set()  # SELECTs that it runs as they are for their column names alone
 
     @classmethod
     def close_all(cls) -> None:
-        """Close what was opened: a connection left open would hold the warehouse."""
+        """Close what was opened, for a connection left open would hold the warehouse; forget its batches."""
         while cls.opened:
             cls.opened.pop().close()
+        cls.batches.clear()
 
     def connect(self, database: str, **_: Any) -> duckdb_engine.ConnectionWrapper:
         """Open the file without settings of its own, so that it may be open in this process already."""
@@ -105,7 +107,9 @@ def run_expectations(
             if only is None:
                 asset = source.add_table_asset(name, table_name=name, schema_name=schema)
             else:
-                asset = source.add_query_asset(name, query=f"select * from {schema}.{name} where {only}")
+                query = f"select * from {schema}.{name} where {only}"
+                BufferedDialect.batches.add(query)
+                asset = source.add_query_asset(name, query=query)
             batch = asset.add_batch_definition("whole").get_batch()
             checks = [
                 get_expectation_impl(each.type)(**each.kwargs, meta={"check_id": each.check_id})
