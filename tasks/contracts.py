@@ -191,9 +191,10 @@ def _absent(con: duckdb.DuckDBPyConnection, contract: Contract, only: str) -> li
     """Optional columns without a single value."""
     if not contract.optional:
         return []
-    counts = ", ".join(f"count({identifier(name)})" for name in contract.optional)
-    row = con.execute(f"select {counts} from {quoted(contract.table)} where {only}").fetchall()[0]
-    return [name for name, count in zip(contract.optional, row, strict=True) if count == 0]
+    rows = f"from {quoted(contract.table)} where {only}"
+    found = ", ".join(f"exists (select 1 {rows} and {identifier(name)} is not null)" for name in contract.optional)
+    row = con.execute(f"select {found}").fetchall()[0]
+    return [name for name, has_value in zip(contract.optional, row, strict=True) if not has_value]
 
 
 def _applicable(con: duckdb.DuckDBPyConnection, contract: Contract) -> Contract:

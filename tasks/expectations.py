@@ -16,6 +16,7 @@ from sqlalchemy.engine.cursor import FullyBufferedCursorFetchStrategy
 from models.errors import WorkspaceLocked
 from models.expectations import Expectation
 
+MEMORY = "512MB"  # checks stream; more would only keep pages of the table that are read once
 COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 1}  # 0 would have it fetch every bad row
 
 
@@ -64,7 +65,7 @@ class BufferedDialect(duckdb_engine.Dialect):  # type: ignore[misc]
                 "Wait for that process to end, or close the program that has the file open."
             ) from error
         self.opened.append(con)
-        con.execute("set timezone = 'UTC'; set enable_progress_bar = false")
+        con.execute(f"set timezone = 'UTC'; set enable_progress_bar = false; set memory_limit = '{MEMORY}'")
         return duckdb_engine.ConnectionWrapper(con)
 
 

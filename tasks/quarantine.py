@@ -11,7 +11,7 @@ from tasks import ledger
 from tasks.warehouse import quoted
 
 KEY_CHECKS = ("key_unique", "key_restated")  # compare rows: which of them stays can change with every load
-HASHES_AT_ONCE = 25_000_000  # key hashes grouped in one go; about 1 GB of memory
+HASHES_AT_ONCE = 5_000_000  # key hashes grouped in one go: more of them group slower, and take memory
 
 
 def restore_restated(con: duckdb.DuckDBPyConnection, contract: Contract) -> None:
@@ -89,7 +89,8 @@ def move_restated(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract) 
     """
     table = quoted(contract.table)
     fresh, rows, others = con.execute(
-        "select coalesce(list(load_id) filter (not has_keys_checked), []), coalesce(sum(rows_read), 0), "
+        "select coalesce(list(load_id) filter (not has_keys_checked), []), "
+        "coalesce(sum(rows_read) filter (not has_keys_checked), 0), "
         "count(*) filter (has_keys_checked) from ops.loads where source = ?",
         [contract.name],
     ).fetchall()[0]
@@ -98,18 +99,21 @@ def move_restated(con: duckdb.DuckDBPyConnection, run: Run, contract: Contract) 
     keys = ", ".join(map(identifier, contract.key))
     chosen = ", ".join(map(str, fresh))
     con.execute("create or replace temp table suspects (hash ubigint)")
+    con.execute(
+        f"create or replace temp table hashes as select hash({keys}) as hash from {table} where _load_id in ({chosen})"
+    )
     parts = int(rows) // HASHES_AT_ONCE + 1
-    hashes = f"select hash({keys}) as hash, _load_id in ({chosen}) as is_fresh from {table}"
     for part in range(parts):
         con.execute(
-            f"insert into suspects select hash from ({hashes}) where hash % {parts} = {part} "
-            f"{'and is_fresh ' if others else ''}group by hash having count(*) > 1"
+            f"insert into suspects select hash from hashes where hash % {parts} = {part} "
+            "group by hash having count(*) > 1"
         )
     if others:
         con.execute(
-            f"insert into suspects select distinct hash from ({hashes}) where not is_fresh "
-            f"and hash in (select hash({keys}) from {table} where _load_id in ({chosen}))"
+            f"insert into suspects select distinct hash from (select hash({keys}) as hash from {table} "
+            f"where _load_id not in ({chosen})) where hash in (from hashes)"
         )
+    con.execute("drop table hashes")
     if con.execute("select exists (from suspects)").fetchall()[0][0]:
         _make_faults(con)
         con.execute(

@@ -248,8 +248,8 @@ def _build_new_loads(
     sha256 = hashlib.sha256(json.dumps([select, values], default=str, sort_keys=True).encode()).hexdigest()
     loads = con.execute("select load_id, version from ops.loads where source = ?", [raw.removeprefix("raw.")])
     wanted = {(sha256, load, version) for load, version in loads.fetchall()}
-    built = con.execute("select sha256, load_id, version from ops.built where name = ?", [table])
-    have = set(built.fetchall()) if has_table(con, table) else set()
+    built = con.execute("select sha256, load_id, version from ops.built where name = ?", [table]).fetchall()
+    have = set(built) if has_table(con, table) else set()
     new = sorted(load for _, load, _ in wanted - have)
     old = sorted(load for _, load, _ in have - wanted)
     fresh = f"from ({select}) where _load_id in ({', '.join(map(str, new)) or 'null'})"
