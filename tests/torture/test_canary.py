@@ -12,9 +12,11 @@ import pytest
 from tests.flows.workspaces import change_settings, marginal, plain_workspace
 from tests.tasks.postgres import PASSWORD, QUOTED, USER, Server, running_server
 
-WEBHOOK = "http://canary-hook-user:canary-hook-pass@127.0.0.1:9/canary-hook-path?token=canary-hook-token"  # discards
-ADDRESS = f"postgresql://{USER}:{QUOTED}@127.0.0.1:9/canary_hidden_base"  # nobody listens at port 9
-MARK = "canary"  # in all of them, and in nothing else that these workspaces hold
+WEBHOOK = (
+    "http://kanari7-hook-user:kanari7-hook-pass@127.0.0.1:9/kanari7-hook-path?token=kanari7-hook-token"  # discards
+)
+ADDRESS = f"postgresql://{USER}:{QUOTED}@127.0.0.1:9/kanari7_hidden_base"  # nobody listens at port 9
+MARK = "kanari7"  # in all of them, and in nothing else that these workspaces hold
 SECRETS = (MARK, USER, PASSWORD, QUOTED)
 QUERY = "select day as date, spend as cost, 'tv' as channel from spend"
 IN_TABLE = "create table spend as select current_date - n as day, 10.5 + n as spend from generate_series(1, 60) as n"
@@ -78,7 +80,7 @@ def test_a_secret_that_is_kept_would_be_found(folder: Path) -> None:
     (folder / "artifacts").mkdir()
     (folder / "artifacts" / "log.txt").write_text(f"cannot reach {ADDRESS}")
     with duckdb.connect(str(folder / "warehouse.duckdb")) as con:
-        con.execute("create table kept as select 'Canary' as value from range(9)")
+        con.execute("create table kept as select 'Kanari7' as value from range(9)")
     assert {place.split(": ")[0] for place in kept(folder)} >= {"artifacts/log.txt", "main.kept"}
 
 
@@ -111,7 +113,7 @@ def test_a_database_that_does_not_answer_is_told_without_its_address(folder: Pat
 def test_a_failing_run_keeps_no_secret(
     folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], wrong: str
 ) -> None:
-    address = server.at(password="canary_wrong_word") if wrong == "password" else server.address
+    address = server.at(password="kanari7_wrong_word") if wrong == "password" else server.address
     monkeypatch.setenv("SHOP_DB", address)
     query = {"query": "select day from nowhere", "column": "select day, spend from spend"}.get(wrong, QUERY)
     from_database(folder, query=query)
@@ -123,11 +125,11 @@ def test_a_failing_run_keeps_no_secret(
 @pytest.mark.parametrize(
     "environment",
     [
-        {"MARGINAL__ALERTS__WEBHOOK_URL": "canary no address at all"},
-        {"MARGINAL__ALERTS__WEBHOOK_URLL": "canary"},
-        {"MARGINAL__ALERTS": '{"webhook_url": ["canary"]}'},
-        {"MARGINAL__ALERTS": "{canary"},
-        {"MARGINAL__ALERTS__WEBHOOK_URL__TOKEN": "canary"},
+        {"MARGINAL__ALERTS__WEBHOOK_URL": "kanari7 no address at all"},
+        {"MARGINAL__ALERTS__WEBHOOK_URLL": "kanari7"},
+        {"MARGINAL__ALERTS": '{"webhook_url": ["kanari7"]}'},
+        {"MARGINAL__ALERTS": "{kanari7"},
+        {"MARGINAL__ALERTS__WEBHOOK_URL__TOKEN": "kanari7"},
     ],
     ids=ascii,
 )
