@@ -275,6 +275,7 @@ def serve(
 def main() -> None:
     """Run the command; a user's problem ends in its exit code and plain lines, a bug in 1."""
     debug = "--debug" in sys.argv
+    logging.raiseExceptions = debug  # a log line that cannot be kept is no news for a user
     sys.argv = [word for word in sys.argv if word != "--debug"]
     if len(sys.argv) == 1:
         sys.argv.append("--help")

@@ -20,15 +20,16 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType, WorkerStatus
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 from prefect.workers.process import ProcessWorker
 
 from flows.settings import load_settings
-from flows.tether import CHECKOUT, Children, children
+from flows.tether import CHECKOUT, Children, children, has_no_room
 from models.errors import OutsideServiceError, WorkspaceLocked
+from tasks.warehouse import disk_full
 
 PREFECT_YAML = CHECKOUT / "deployments" / "prefect.yaml"
 POOL = "marginal"  # the name prefect.yaml gives its work pool
@@ -102,6 +103,10 @@ def server_for_run(workspace: Path) -> Iterator[str]:
         with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
             try:
                 yield url
+            except PrefectHTTPStatusError as error:
+                if has_no_room(home):  # the server could not write its own database
+                    raise disk_full(home) from error
+                raise
             finally:
                 _send_what_is_left()
 

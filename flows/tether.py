@@ -88,7 +88,7 @@ class Children:
                 process.wait()
 
     def _failure(self, name: str, what: str) -> OutsideServiceError:
-        if shutil.disk_usage(self.home).free < ROOM_BYTES:
+        if has_no_room(self.home):
             from tasks.warehouse import disk_full  # not above: this file also runs as a child, without a database
 
             return disk_full(self.home)
@@ -105,6 +105,11 @@ class Children:
 
 
 ROOM_BYTES = 4_000_000  # what the server's own database needs at the least
+
+
+def has_no_room(home: Path) -> bool:
+    """Whether the disk is too full for the server's own database."""
+    return shutil.disk_usage(home).free < ROOM_BYTES
 
 
 @contextlib.contextmanager
