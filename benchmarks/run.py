@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from allocation import allocation
+from clicks import clicks
+from clv_real import clv_demo, clv_real
+from clv_scale import clv_scale
 from faults import faults
 from ingest import ingest
 
@@ -112,6 +116,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
     "demo": ("Demo company against its hidden truth", demo),
     "quiet": ("False alarms of a quiet company", quiet),
     "cdnow": ("CDNOW, published parameters", cdnow),
+    "clv_demo": ("Customer value against the demo's truth", clv_demo),
+    "clv_real": ("Customer value on real data", clv_real),
+    "clv_scale": ("Customer value at scale, beside lifetimes", clv_scale),
+    "clicks": ("Conversion and delay of clicks", clicks),
+    "allocation": ("The allocator, beside exact optima and rivals", allocation),
     "faults": ("Planted faults, and clean companies", faults),
     "ingest": ("Loading at scale, beside bare DuckDB", ingest),
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +51,8 @@ class Objective(StrEnum):
 
     profit = "profit"
     revenue = "revenue"
+    conversions = "conversions"
+    clv = "clv"
 
 
 WEEKS_OF = {Period.week: 1.0, Period.month: 365.25 / 12 / 7, Period.quarter: 365.25 / 4 / 7}  # mean lengths
@@ -226,29 +229,57 @@ def plan(
     workspace: Workspace = HERE,
     budget: Annotated[float | None, typer.Option(min=0, help="Total to spend in the period.")] = None,
     period: Annotated[Period, typer.Option(help="What the budget is for.")] = Period.month,
-    min_roas: Annotated[float | None, typer.Option(min=0, help="Report the chance to reach this ROAS.")] = None,
+    min_roas: Annotated[float | None, typer.Option(min=0, help="Least ROAS of the plan.")] = None,
+    min_marginal_roas: Annotated[
+        float | None, typer.Option(min=0, help="Least return of the last unit of money, with --unknown-budget.")
+    ] = None,
     objective: Annotated[Objective | None, typer.Option(help="What to maximise.")] = None,
+    risk: Annotated[str | None, typer.Option(help="mean, cvar:0.1 or meanvar:L.")] = None,
+    scenarios: Annotated[bool, typer.Option("--scenarios", help="Print the plans for -20 % and +30 % too.")] = False,
+    wants_frontier: Annotated[bool, typer.Option("--frontier", help="Value, ROAS and risk over budgets.")] = False,
+    unknown_budget: Annotated[bool, typer.Option("--unknown-budget", help="Spend as long as it pays.")] = False,
+    flight: Annotated[int | None, typer.Option(min=1, help="Weeks to spread the weekly budget over.")] = None,
     curves: Annotated[Path | None, typer.Option(help="Allocate on these curves instead (CSV or Parquet).")] = None,
     constraints: Annotated[Path | None, typer.Option(help="YAML with the keys of `allocation`.")] = None,
     adopt: Annotated[bool, typer.Option("--adopt", help="Put the plan in force.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a plan from the champion's curves, without retraining, in seconds."""
-    from tasks.asking import plan_on_curves, plan_on_workspace, told_plan
+    from tasks.plan_asking import Modes, plan_on_curves, plan_on_workspace, told_plan
 
     weekly = None if budget is None else budget / WEEKS_OF[period]
-    wishes = {"total": weekly, "min_roas": min_roas, "objective": objective.value if objective else None}
+    wishes = {"total": weekly, "min_roas": min_roas, "risk": risk, "objective": objective.value if objective else None}
+    modes = Modes(
+        unknown_budget=unknown_budget,
+        min_marginal_roas=min_marginal_roas,
+        frontier=wants_frontier,
+        flight_weeks=flight,
+    )
     wishes = {key: value for key, value in wishes.items() if value is not None}
     if curves is not None:
-        result = plan_on_curves(curves, constraints, wishes)
+        result = plan_on_curves(curves, constraints, wishes, modes)
     else:
         from flows.settings import load_settings
 
         settings = load_settings(workspace.resolve())
         result = plan_on_workspace(
-            workspace.resolve(), settings.allocation, settings.currency, wishes, constraints, adopt
+            workspace.resolve(), settings.allocation, settings.currency, wishes, constraints, adopt, modes
         )
-    say(result, as_json, told_plan)
+    say(result, as_json, partial(told_plan, with_scenarios=scenarios))
+
+
+@app.command()
+def explain(
+    plan_id: Annotated[str, typer.Argument(help="A plan, as `marginal plan` or `marginal status` names it.")],
+    workspace: Workspace = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Say why each line of a plan moved, and what changed since the plan before it."""
+    from flows.settings import load_settings
+    from tasks.plan_asking import explain_plan, told_explanation
+
+    settings = load_settings(workspace.resolve())
+    say(explain_plan(workspace.resolve(), plan_id, settings.currency), as_json, told_explanation)
 
 
 @app.command()

@@ -14,7 +14,9 @@ from tasks.warehouse import build_layers
 
 OUT_TABLES = (  # run_log and data_quality are still being written; plans are checked before they are adopted
     *("quarantine", "lineage"),
-    *("customer_value", "channel_scorecard", "click_value", "uplift", "experiment_readout", "attribution", "evidence"),
+    *("customer_value", "channel_value", "new_customer_value", "early_value", "value_contribution", "value_holdout"),
+    *("cohort_curve", "cohort_profile", "channel_scorecard", "click_value", "keyword_value", "feature_contribution"),
+    *("uplift", "experiment_readout", "attribution", "evidence"),
     *("mmm_channel", "response_curve", "bid_elasticity", "bid_plan"),
     *("forecast", "backtest", "drift", "trigger", "model_run", "decision_review"),
 )

@@ -1,20 +1,34 @@
-"""Retrain: models that are due are fitted, judged and registered."""
+"""Retrain: models that are due are fitted, judged and registered; what they say of customers and clicks is written."""
 
 from prefect import flow
 
 from flows.settings import Settings
 from models.outcome import Outcome, done, skipped
 from models.run import Run
-from tasks.training import train_clv, train_mmm, value_customers
+from tasks.click_value import train_conversion, value_clicks
+from tasks.early_value import serve_values, train_early_value, value_new_customers, value_new_customers_by_channel
+from tasks.scorecard import draw_cohort_curves, profile_customers, score_channels
+from tasks.training import train_mmm
+from tasks.valuing import train_clv, value_customers
 
 
 @flow(name="retrain")
 def retrain(run: Run, settings: Settings, force: bool) -> Outcome:
-    """Fit customer value and the mix model where their inputs are there and enough new days have come."""
+    """Fit the models whose inputs are there and for which enough new days have come, then value what they can."""
+    every_days = settings.retrain.every_days
     trained = (
-        train_clv(run, settings.clv, settings.retrain.every_days, force),
-        train_mmm(run, settings.mmm, settings.gate, settings.retrain.every_days, force),
+        train_clv(run, settings.clv, every_days, force),
+        train_early_value(run, settings.early_value, settings.clv, every_days, force),
+        train_conversion(run, settings.conversion, every_days, force),
+        train_mmm(run, settings.mmm, settings.gate, every_days, force),
     )
     value_customers(run, settings.clv)
+    serve_values(run, settings.early_value, settings.clv)
+    value_new_customers(run, settings.clv)
+    value_new_customers_by_channel(run, settings.new_customers, settings.clv)
+    value_clicks(run, settings.conversion)
+    profile_customers(run, settings.cohorts, settings.clv)
+    draw_cohort_curves(run, settings.cohort_curve, settings.clv)
+    score_channels(run, settings.scorecard, settings.priority)
     words = "; ".join(f"{one.model}: {one.told}" for one in trained)
     return skipped(words) if all(one.model_id is None for one in trained) else done(words)

@@ -15,15 +15,22 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from models.clv import CLVConfig
+from models.clv_priority import PriorityConfig
+from models.cohort_curve import CohortCurveConfig
+from models.cohorts import CohortConfig
+from models.conversion import ConversionConfig
 from models.errors import ConfigError
 from models.forecast import ForecastConfig
 from models.gate import GateConfig
 from models.limits import AllocationConfig
 from models.mmm.config import MMMConfig
+from models.new_customer_value import NewCustomerConfig
 from models.quality import QualityConfig
 from models.roas_change import RoasDropConfig
+from models.scorecard import ScorecardConfig
 from models.sources import FROM_ENVIRONMENT, SourceConfig
 from models.triggers import ClvDropConfig, ElasticityFlatConfig, NewCampaignConfig
+from models.value_blend import BlendConfig
 
 SOURCE_TABLES = (
     "ad_spend",
@@ -104,6 +111,13 @@ class Settings(BaseSettings):
     kpi: KpiConfig = Field(default_factory=KpiConfig)
     quality: QualityConfig = Field(default_factory=QualityConfig)
     clv: CLVConfig = Field(default_factory=CLVConfig)
+    early_value: BlendConfig = Field(default_factory=BlendConfig)
+    new_customers: NewCustomerConfig = Field(default_factory=NewCustomerConfig)
+    cohorts: CohortConfig = Field(default_factory=CohortConfig)
+    cohort_curve: CohortCurveConfig = Field(default_factory=CohortCurveConfig)
+    scorecard: ScorecardConfig = Field(default_factory=ScorecardConfig)
+    priority: PriorityConfig = Field(default_factory=PriorityConfig)
+    conversion: ConversionConfig = Field(default_factory=ConversionConfig)
     mmm: MMMConfig = Field(default_factory=MMMConfig)
     gate: GateConfig = Field(default_factory=GateConfig)
     retrain: RetrainConfig = Field(default_factory=RetrainConfig)

@@ -1,7 +1,7 @@
 """Weekly budget plan that maximises the expected response, with its proof.
 
 Money is per week and in one currency. "Value" is the incremental response the curves predict, in the units of the KPI
-(revenue by default). Profit is ``margin_fraction * value - spend``.
+(revenue by default), as the objective counts it. Profit is ``margin_fraction * value - spend``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,26 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.certificate import maximise
+from models.allocation_config import AllocationConfig, Group
+from models.certificate import Certificate
+from models.constraints import tightened, unspent_worth
 from models.errors import InfeasiblePlan
-from models.limits import AllocationConfig, Limits, find_limits, unknown_line
-from models.margins import Margins, find_margins, unspent_worth
-from models.plan import Plan, PlanLine
+from models.limits import unknown_line
+from models.margins import Margins, find_margins
+from models.plan import ConstraintPrice, Plan, PlanLine
 from models.plan_reasons import line_reasons, verdict_reason
+from models.prices import price_rules
+from models.problem import NoPlan, is_allowed
 from models.response import ResponseCurves, line_value
+from models.risk import adjusted
+from models.rounding import round_plan
+from models.setting import Setting, optimum, solve_setting
+from models.solve import solve
 
 FloatArray = NDArray[np.float64]
 type Spend = Mapping[str, float] | Sequence[float] | FloatArray  # by name, or in the order of the curves' lines
 
-__all__ = ["AllocationConfig", "Plan", "PlanLine", "allocate", "scenarios"]
+__all__ = ["AllocationConfig", "Group", "Plan", "PlanLine", "allocate", "current_of", "scenarios"]
 
 
 def allocate(
@@ -33,7 +41,7 @@ def allocate(
     scenario: str = "base",
     money: str = "euro",
 ) -> Plan:
-    """Weekly spend per line that maximises the posterior mean value within the limits.
+    """Weekly spend per line that maximises the objective within the rules.
 
     Parameters
     ----------
@@ -41,7 +49,7 @@ def allocate(
         spend beyond its last point; a current spend beyond it is valued as at that point.
     current_spend : weekly spend per line, by name (a line left out spends nothing) or in the order of `curves.lines`,
         finite and >= 0. None: there is none, so nothing limits the change and nothing can be held.
-    config : the limits; see `AllocationConfig`.
+    config : the rules; see `AllocationConfig`.
     money : what the reasons call one unit of money.
 
     Returns
@@ -50,24 +58,25 @@ def allocate(
 
     Raises
     ------
-    InfeasiblePlan : the limits contradict each other or the total, or an input is not a usable number.
+    InfeasiblePlan : the rules contradict each other or the total, or an input is not a usable number. The message names
+        the smallest set of rules that cannot be kept together.
+    ConfigError : the objective or a target needs a figure per line that is missing.
     """
     config = config or AllocationConfig()
-    current = _current(curves.lines, current_spend)
-    known = np.zeros(len(curves.lines)) if current is None else current
-    limits = find_limits(curves.lines, curves.max_spend, known, config)
-    if current is None and config.locked:
-        raise InfeasiblePlan(f"Line {config.locked[0]!r} is locked at its current spend, but none is given.")
-    mean = curves.mean
-
-    best, bound = _best(curves, mean, limits, config)
+    current = current_of(curves.lines, current_spend)
+    setting, proof = optimum(curves, current, config)
+    curves, limits, mean, best = setting.curves, setting.limits, setting.mean, proof.spend
+    constraints: tuple[ConstraintPrice, ...] = ()
     margins = find_margins(curves.spend, mean, best, limits, config)
-    optimal = _round(best, limits, margins.next_value, config)
+    optimal = _rounded(setting, best, margins.next_value)
+    if _ties_lines(config):
+        constraints, margins = price_rules(setting.problem, best, limits, config)
+        constraints += _price_of_a_move(setting, proof)
     optimal_draws = _draws(curves, optimal)
-    status_quo, gain = _compare(curves, optimal, optimal_draws, current, config)
+    status_quo, gain = _compare(setting, optimal, optimal_draws)
     better = float(np.mean(gain > 0)) if current is not None else np.nan
 
-    kept = None if current is None else _keep(current, limits, config)
+    kept = None if current is None else _keep(current, setting)
     worth = gain.mean() > config.min_gain_fraction * abs(status_quo) and better >= config.min_probability_better
     hold = kept is not None and not worth
     planned, draws = optimal, optimal_draws
@@ -75,14 +84,13 @@ def allocate(
         planned, draws = kept, _draws(curves, kept)
         margins = find_margins(curves.spend, mean, kept, limits, config)
 
-    # the bound covers unspent money too, which is worth the same in every plan that spends as much
-    spent, optimal_spent = float(np.round(planned.sum(), 9)), float(optimal.sum())
-    upper_bound = bound - unspent_worth(config) * (limits.total - spent)
-    optimal_bound = bound - unspent_worth(config) * (limits.total - optimal_spent)
-    reasons = line_reasons(current, planned, margins, config, hold, money)
+    spent = float(np.round(planned.sum(), 9))
     total = draws.sum(axis=0)
     value = float(total.mean())
-    roas = total / spent if spent > 0 else np.full_like(total, np.nan)
+    risk_value, bound = _score(draws, spent, setting), _bound(proof, spent, setting)
+    optimal_bound = _bound(proof, float(optimal.sum()), setting)
+    response = (draws / setting.worth[:, None]).sum(axis=0)
+    roas = response / spent if spent > 0 else np.full_like(total, np.nan)
     return Plan(
         plan_id=plan_id,
         scenario=scenario,
@@ -93,10 +101,10 @@ def allocate(
         value_p05=float(np.quantile(total, 0.05)),
         value_p95=float(np.quantile(total, 0.95)),
         profit_mean=config.margin_fraction * value - spent,
-        upper_bound=max(upper_bound, value),
-        gap_fraction=_gap(upper_bound, value),
+        upper_bound=max(bound, risk_value),
+        gap_fraction=_gap(bound, risk_value, limits.total),
         optimal_spend=tuple(optimal.tolist()),
-        optimal_gap_fraction=_gap(optimal_bound, float(optimal_draws.sum(axis=0).mean())),
+        optimal_gap_fraction=_gap(optimal_bound, _score(optimal_draws, float(optimal.sum()), setting), limits.total),
         status_quo_value=status_quo,
         gain_mean=float(gain.mean()),
         gain_p05=float(np.quantile(gain, 0.05)),
@@ -107,7 +115,10 @@ def allocate(
         shadow_price=margins.budget_price,
         verdict="hold" if hold else "move",
         reason=verdict_reason(hold, kept is not None, config, float(gain.mean()), status_quo, better),
-        lines=_lines(curves.lines, current, planned, draws, margins, limits, reasons),
+        lines=_lines(setting, planned, draws, margins, line_reasons(current, planned, margins, config, hold, money)),
+        risk=config.risk,
+        risk_value=risk_value,
+        constraints=constraints,
     )
 
 
@@ -128,7 +139,7 @@ def scenarios(
     instead of ending the others, to be shown in words.
     """
     config = config or AllocationConfig()
-    current = _current(curves.lines, current_spend)
+    current = current_of(curves.lines, current_spend)
     total = config.total if config.total is not None or current is None else float(current.sum())
     plans: dict[str, Plan | InfeasiblePlan] = {}
     for factor in factors:
@@ -141,14 +152,13 @@ def scenarios(
     return plans
 
 
-def _current(
-    lines: tuple[str, ...], spend: Mapping[str, float] | Sequence[float] | FloatArray | None
-) -> FloatArray | None:
-    """Put the current spend in the order of the lines."""
+def current_of(lines: tuple[str, ...], spend: Spend | None) -> FloatArray | None:
+    """The current spend in the order of the lines, (n_lines,); InfeasiblePlan for a name or a number that is none."""
     if spend is None:
         return None
     if isinstance(spend, Mapping):
-        if unknown := [unknown_line(name, lines, "the current spend") for name in spend if name not in lines]:
+        known = set(lines)
+        if unknown := [unknown_line(name, lines, "the current spend") for name in spend if name not in known]:
             raise InfeasiblePlan("\n".join(unknown[:5]))
         return np.array([spend.get(line, 0.0) for line in lines], dtype=float)
     current = np.asarray(spend, dtype=float)
@@ -159,50 +169,60 @@ def _current(
     return current
 
 
-def _best(
-    curves: ResponseCurves, mean: FloatArray, limits: Limits, config: AllocationConfig
-) -> tuple[FloatArray, float]:
-    """Best spend before rounding, with the upper bound on the value of all money, unspent money included."""
-    points, values = [], []
-    for i in range(len(curves.lines)):
-        low, high = limits.lower[i], limits.upper[i]
-        inside = curves.spend[i][(curves.spend[i] > low) & (curves.spend[i] < high)]
-        x = np.concatenate([[low], inside, [high] if high > low else []])
-        points.append(x)
-        values.append(np.interp(x, curves.spend[i], mean[i]))
-    if not config.spend_all:  # unspent money is one more line
-        points.append(np.array([0.0, limits.total]))
-        values.append(points[-1] * unspent_worth(config))
-    proof = maximise(points, values, limits.total, tolerance=config.gap_tolerance)
-    return proof.spend[: len(curves.lines)], proof.upper_bound
+def _ties_lines(config: AllocationConfig) -> bool:
+    """Whether the prices of other rules than the total and each line's limits are asked for."""
+    asked = (config.min_roas, config.max_cpa, config.max_moves)
+    return bool(config.groups or config.off_or_at_least or config.min_line_roas) or any(a is not None for a in asked)
 
 
-def _round(best: FloatArray, limits: Limits, price: FloatArray, config: AllocationConfig) -> FloatArray:
-    """Whole rounding units within the limits that add up to the total; `price` says where one unit matters most."""
-    unit = config.rounding_unit
-    least, most = np.round(limits.lower / unit), np.round(limits.upper / unit)
-    units = np.clip(np.floor(best / unit + 1e-6), least, most)
-    if config.spend_all:
-        left = round(limits.total / unit) - int(units.sum())
-        order = np.argsort(-price, kind="stable") if left > 0 else np.argsort(price, kind="stable")
-        step = 1 if left > 0 else -1
-        while left != 0:
-            for i in order:
-                if left != 0 and least[i] <= units[i] + step <= most[i]:
-                    units[i] += step
-                    left -= step
-    return np.round(units * unit, 9) + 0.0  # no minus zero
+def _rounded(setting: Setting, best: FloatArray, price: FloatArray) -> FloatArray:
+    """The plan in whole units; where rounding breaks a target, that of the slightly tightened problem."""
+    problem, unit = setting.problem, setting.config.rounding_unit
+    plan = round_plan(problem, best, price, unit)
+    if not problem.rows or is_allowed(problem, plan, unit):
+        return plan
+    inner = tightened(problem, best, unit)
+    try:
+        return round_plan(problem, solve_setting(setting, inner).spend, price, unit)
+    except NoPlan:
+        return plan
 
 
-def _keep(current: FloatArray, limits: Limits, config: AllocationConfig) -> FloatArray | None:
-    """The current spend in whole units, or None where the limits or the total do not allow it."""
+def _price_of_a_move(setting: Setting, proof: Certificate) -> tuple[ConstraintPrice, ...]:
+    """What one more move would bring, by solving again."""
+    problem = setting.problem
+    if problem.max_moves is None or problem.stay is None or setting.config.risk != "mean":
+        return ()
+    more = solve(replace(problem, max_moves=problem.max_moves + 1), tolerance=setting.config.gap_tolerance)
+    price = max(more.value - proof.value, 0.0)
+    binding = price > 2 * setting.config.gap_tolerance * abs(proof.upper_bound)
+    moved = int((np.abs(proof.spend - problem.stay) > setting.config.rounding_unit).sum())
+    return (
+        ConstraintPrice(
+            name=f"max_moves {problem.max_moves}",
+            slack=float(problem.max_moves - moved),
+            binding=binding,
+            shadow_price=price if binding else 0.0,
+            per="one more move, by solving again",
+        ),
+    )
+
+
+def _keep(current: FloatArray, setting: Setting) -> FloatArray | None:
+    """The current spend in whole units, or None where the rules or the total do not allow it."""
+    config, limits = setting.config, setting.limits
     unit = config.rounding_unit
     apart = float(current.sum()) - limits.total
     outside = np.any((current < limits.lower - unit) | (current > limits.upper + unit))
     if outside or apart > unit * len(current) or (config.spend_all and -apart > unit * len(current)):
         return None
     within = np.clip(current, limits.lower, limits.upper)
-    return _round(within, limits, current / unit - np.floor(current / unit), config)
+    kept = round_plan(setting.problem, within, current / unit - np.floor(current / unit), unit)
+    close = np.abs(kept - within).max() <= 2 * unit
+    if config.min_probability_roas is not None and config.min_roas is not None:
+        total = (_draws(setting.curves, kept) / setting.worth[:, None]).sum(axis=0)
+        close = close and np.mean(total >= config.min_roas * kept.sum()) >= config.min_probability_roas
+    return kept if close and is_allowed(setting.problem, kept, unit) else None
 
 
 def _draws(curves: ResponseCurves, spend: FloatArray) -> FloatArray:
@@ -210,45 +230,54 @@ def _draws(curves: ResponseCurves, spend: FloatArray) -> FloatArray:
     return line_value(curves, np.minimum(spend, curves.max_spend))
 
 
-def _compare(
-    curves: ResponseCurves, plan: FloatArray, draws: FloatArray, current: FloatArray | None, config: AllocationConfig
-) -> tuple[float, FloatArray]:
+def _compare(setting: Setting, plan: FloatArray, draws: FloatArray) -> tuple[float, FloatArray]:
     """Mean value of the current spend, and the objective that the plan gains over it per draw; NaN without one."""
+    current, config = setting.current, setting.config
     if current is None:
         return np.nan, np.full(draws.shape[1], np.nan)
-    now = _draws(curves, current)
+    now = _draws(setting.curves, current)
     return float(now.sum(axis=0).mean()), _objective(draws, plan, config) - _objective(now, current, config)
 
 
 def _objective(draws: FloatArray, spend: FloatArray, config: AllocationConfig) -> FloatArray:
     """Objective of a plan per draw."""
     value = draws.sum(axis=0)
-    return config.margin_fraction * value - spend.sum() if config.objective == "profit" else value
+    return config.margin_fraction * value - spend.sum() if config.objective in ("profit", "clv") else value
 
 
-def _gap(bound: float, value: float) -> float:
-    """Distance to the bound as a share of it; 0 where both are 0."""
+def _score(draws: FloatArray, spent: float, setting: Setting) -> float:
+    """What the plan's draws count for under the attitude to risk; unspent money left out."""
+    risk, total = setting.config.attitude, setting.limits.total
+    if risk.kind == "mean":
+        return float(draws.sum(axis=0).mean())
+    purse = unspent_worth(setting.config) * (total - spent)
+    return adjusted(draws.sum(axis=0) + purse, risk, total) - purse
+
+
+def _bound(proof: Certificate, spent: float, setting: Setting) -> float:
+    """Bound for plans that spend as much: unspent money is worth the same in all of them."""
+    return proof.upper_bound - unspent_worth(setting.config) * (setting.limits.total - spent)
+
+
+def _gap(bound: float, value: float, total: float) -> float:
+    """Distance to the bound as a share of it; 0 where it is a billionth of the budget, as for an empty plan."""
     apart = max(bound - value, 0.0)
-    return apart / abs(bound) if apart > 0 and bound != 0 else 0.0
+    return apart / abs(bound) if apart > 1e-9 * total and bound != 0 else 0.0
 
 
 def _lines(
-    names: tuple[str, ...],
-    current: FloatArray | None,
-    planned: FloatArray,
-    draws: FloatArray,
-    margins: Margins,
-    limits: Limits,
-    reasons: list[str],
+    setting: Setting, planned: FloatArray, draws: FloatArray, margins: Margins, reasons: list[str]
 ) -> tuple[PlanLine, ...]:
     """One row per line of the plan."""
+    current, limits = setting.current, setting.limits
     p05, p95 = np.quantile(draws, [0.05, 0.95], axis=1)
+    mean = draws.mean(axis=1)
     return tuple(
         PlanLine(
             line=name,
             spend=np.nan if current is None else float(current[i]),
             planned_spend=float(planned[i]),
-            value_mean=float(draws[i].mean()),
+            value_mean=float(mean[i]),
             value_p05=float(p05[i]),
             value_p95=float(p95[i]),
             marginal_value=float(margins.next_value[i]),
@@ -258,5 +287,5 @@ def _lines(
             upper=float(limits.upper[i]),
             reason=reasons[i],
         )
-        for i, name in enumerate(names)
+        for i, name in enumerate(setting.curves.lines)
     )

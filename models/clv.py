@@ -9,32 +9,33 @@ Marketing Research 42.
 
 import itertools
 import json
+import math
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
 
-from models.btyd import (
-    Floats,
-    PurchaseParameters,
-    SpendParameters,
-    alive_probability,
-    expected_orders_if_alive,
-    expected_spend,
+from models.btyd import Floats, PurchaseParameters, SpendParameters
+from models.clv_fit import FittedPurchases, FittedSpend, PurchaseGroup, SpendGroup, fit_purchases, fit_spend
+from models.clv_histories import (
+    MONEY,
+    CustomerHistories,
+    as_before,
+    purchase_groups,
+    read_histories,
+    sorted_rows,
+    spend_groups,
 )
-from models.clv_fit import FittedPurchases, FittedSpend, fit_purchases, fit_spend
-from models.clv_spread import value_quantiles
+from models.clv_shift import Before, Shift, find_shift
+from models.clv_value import ChannelSums, Horizon, parameters_of, value_histories
 from models.errors import DataError
 
-COLUMNS = ("customer_id", "frequency", "recency_days", "age_days", "monetary_mean", "first_order_date")
 TIERS = ("Low", "Medium", "High", "VIP")
-YEAR_DAYS = 365.25  # mean length of a calendar year
-DISCOUNT_STEP_DAYS = 30  # about a month; a year at 10 % differs from continuous discounting by 1e-5
-INTERVAL = (0.05, 0.95)  # the interval of every output table
 CORRELATION_MAX = (
     0.3  # Gamma-Gamma takes order frequency and order value as independent; beyond this they plainly are not
 )
+Z_90 = 1.6449  # standard errors from the middle to either end of a 90 % interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class CLVConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    value: Literal["revenue", "margin"] = "revenue"  # revenue is what every shop knows; margin is what pays for media
     horizon_days: int = 365  # a year: the span over which payback on acquisition is usually judged
     discount_rate_annual: float = 0.0  # plain sums, which a holdout can check; 0.10 is usual for horizons beyond a year
     time_unit_days: float = 7.0  # published BG/NBD parameters are per week
@@ -61,6 +63,8 @@ class CLVConfig:
                 raise ValueError(f"{name} is {value}: expected at least {low}")
         if not self.time_unit_days > 0.0:
             raise ValueError(f"time_unit_days is {self.time_unit_days}: expected a number above 0")
+        if self.value not in ("revenue", "margin"):
+            raise ValueError(f"value is {self.value!r}: expected revenue or margin")
         bounds = (0.0, *self.tier_quantiles, 1.0)
         if len(self.tier_quantiles) != len(TIERS) - 1 or any(a >= b for a, b in itertools.pairwise(bounds)):
             expected = f"{len(TIERS) - 1} increasing fractions inside (0, 1)"
@@ -77,6 +81,8 @@ class FittedCLV:
     customers: int
     repeaters: int
     correlation: float
+    value: Literal["revenue", "margin"] = "revenue"
+    shift: Shift | None = None
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -88,6 +94,7 @@ class FittedCLV:
             *self.purchases.reasons,
             *self.spend.reasons,
             *((related,) if abs(self.correlation) > CORRELATION_MAX else ()),
+            *((self.shift.reason,) if self.shift else ()),
         )
 
     @property
@@ -101,39 +108,57 @@ class FittedCLV:
         return f"{self.purchases.method}+{self.spend.method}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Worth:
+    """What customers are worth: `customers` as `predict` tells it (named where the histories are), and `channels`."""
+
+    customers: pl.DataFrame
+    channels: pl.DataFrame
+
+
 def fit(rfm: pl.DataFrame, config: CLVConfig) -> FittedCLV:
     """Fit both models.
 
     Parameters
     ----------
-    rfm : one row per customer: frequency (repeat order days, >= 0), recency_days and age_days (0 <= recency <= age,
-        recency 0 when frequency is 0), monetary_mean (mean value of a repeat order day, 0 if there is none; net refunds
-        count as 0), first_order_date, and revenue_total where present. No nulls.
+    rfm : one row per customer: frequency (repeat order days, >= 0), recency_days and age_days
+        (0 <= recency <= age, recency 0 when frequency is 0), monetary_mean (mean value of a repeat order day, 0 if
+        there is none; net refunds count as 0), first_order_date. No nulls. Where they are there: revenue_total;
+        margin_mean and margin_total, needed for values in margin; acquisition_channel, whose customers then have
+        parameters of their own; frequency_before and recency_before_days, as they stood before the last 56 days (null
+        for newer customers), from which a drop of the best customers is told.
 
     Raises
     ------
     DataError : a column is missing, a value impossible, or there is no customer at all.
     """
-    by_history = rfm.sort(pl.col(COLUMNS[1:5])) if set(COLUMNS) <= set(rfm.columns) else rfm
-    x, recency, age, mean_spend = _histories(
-        by_history, config.time_unit_days
-    )  # rows in any order sum to the same bits
-    if not x.size:
+    everybody = read_histories(rfm, config.time_unit_days, config.value)
+    if not everybody.x.size:
         raise DataError(
             "No customer has an order: expected at least one in the orders table before customer value can be fitted."
         )
-    average_order = 0.0
-    if "revenue_total" in rfm.columns:
-        average_order = float(rfm["revenue_total"].cast(pl.Float64).sum()) / float(np.sum(x + 1.0))
-    repeat = (x > 0) & (mean_spend > 0.0)
-    varied = repeat.sum() >= config.repeaters_min and np.ptp(x[repeat]) > 0 and np.ptp(mean_spend[repeat]) > 0
+    orders = spend_groups(everybody)
+    x, mean_spend = (np.concatenate([rows[column] for rows in orders.values()]) for column in range(2))
+    average_order, total = 0.0, MONEY[config.value][1]
+    if not x.size and total in rfm.columns:
+        average_order = math.fsum(rfm[total].cast(pl.Float64).fill_null(0.0)) / math.fsum(everybody.x + 1.0)
+    purchases = fit_purchases(purchase_groups(everybody), config.repeaters_min, config.penalizer)
+    spend = fit_spend(orders, config.repeaters_min, config.penalizer, average_order)
+    shift = _shift(everybody, purchases, spend)
+    if shift:
+        earlier = fit_purchases(purchase_groups(as_before(everybody)), config.repeaters_min, config.penalizer)
+        if again := _shift(everybody, earlier, spend):
+            purchases, shift = earlier, again  # the pace from before the drop, and the drop against it
+    varied = x.size >= config.repeaters_min and np.ptp(x) > 0 and np.ptp(mean_spend) > 0
     return FittedCLV(
-        purchases=fit_purchases(x, recency, age, config.repeaters_min, config.penalizer),
-        spend=fit_spend(x, mean_spend, config.repeaters_min, config.penalizer, average_order),
+        purchases=purchases,
+        spend=spend,
         time_unit_days=config.time_unit_days,
-        customers=int(x.size),
-        repeaters=int((x > 0).sum()),
-        correlation=float(np.corrcoef(x[repeat], mean_spend[repeat])[0, 1]) if varied else 0.0,
+        customers=int(everybody.x.size),
+        repeaters=int((everybody.x > 0).sum()),
+        correlation=float(np.corrcoef(x, mean_spend)[0, 1]) if varied else 0.0,
+        value=config.value,
+        shift=shift,
     )
 
 
@@ -141,32 +166,52 @@ def predict(fitted: FittedCLV, rfm: pl.DataFrame, config: CLVConfig) -> pl.DataF
     """Value of each customer over the horizon, as rows of ``out.customer_value`` in the order of `rfm`.
 
     `clv_p05` and `clv_p95` bound what one customer will really spend (alive or gone, number of orders, order values),
-    at the fitted parameters. Most customers of most shops do not order again, so p05 is often 0; for a customer who is
-    nearly lost p95 is 0 as well, while the mean is not.
+    with the error of the parameters in it. Most customers of most shops do not order again, so p05 is often 0; for a
+    customer who is nearly lost p95 is 0 as well, while the mean is not.
     """
-    x, recency, age, mean_spend = _histories(rfm, fitted.time_unit_days)
-    purchase, spend = fitted.purchases.parameters, fitted.spend.parameters
-    alive = alive_probability(purchase, x, recency, age)
-    orders, discounted = _orders_if_alive(purchase, x, age, config, fitted.time_unit_days)
-    value = alive * discounted * expected_spend(spend, x, mean_spend)
-    quantiles = value_quantiles(
-        purchase, spend, config.horizon_days / fitted.time_unit_days, x, recency, age, mean_spend, INTERVAL
-    )
-    quantiles *= np.divide(discounted, orders, out=np.ones_like(orders), where=orders > 0.0)
+    return worth(fitted, rfm, config).customers
+
+
+def channel_value(fitted: FittedCLV, rfm: pl.DataFrame, config: CLVConfig) -> pl.DataFrame:
+    """Mean value of the customers of each channel with its 90 % interval, by channel.
+
+    Returns
+    -------
+    channel, customers, clv_mean, clv_p05, clv_p95 and the two parts of the error, as standard errors of the mean:
+    error_parameters, which more history would lower, and error_customers, the luck of so many customers.
+    """
+    return worth(fitted, rfm, config).channels
+
+
+def worth(fitted: FittedCLV, rfm: pl.DataFrame, config: CLVConfig) -> Worth:
+    """`predict` and `channel_value` in one pass."""
+    histories = read_histories(rfm, fitted.time_unit_days, fitted.value)
+    found = value_histories(fitted.purchases, fitted.spend, fitted.shift, histories, horizon_of(config))
     first = pl.col("first_order_date")
-    return rfm.select(
-        "customer_id",
+    name = ("customer_id",) if "customer_id" in rfm.columns else ()
+    customers = rfm.select(
+        *name,
         "frequency",
         "recency_days",
         "age_days",
-        pl.Series("alive_probability", alive),
-        pl.Series("expected_orders", alive * orders),
-        pl.Series("clv_mean", value),
-        pl.Series("clv_p05", quantiles[0]),
-        pl.Series("clv_p95", quantiles[1]),
-        pl.Series("tier", _tiers(value, config.tier_quantiles)),
+        pl.Series("alive_probability", found.alive),
+        pl.Series("expected_orders", found.orders),
+        pl.Series("clv_mean", found.mean),
+        pl.Series("clv_p05", found.low),
+        pl.Series("clv_p95", found.high),
+        tiers(found.mean, config.tier_quantiles).alias("tier"),
         pl.format("{}-Q{}", first.dt.year(), first.dt.quarter()).alias("cohort"),
         pl.lit(fitted.method).alias("method"),
+    )
+    return Worth(customers=customers, channels=_channels(found.channels))
+
+
+def horizon_of(config: CLVConfig, days: float | None = None) -> Horizon:
+    """The horizon of a config, or one of so many days without a discount."""
+    return Horizon(
+        days=config.horizon_days if days is None else days,
+        discount_rate_annual=config.discount_rate_annual if days is None else 0.0,
+        time_unit_days=config.time_unit_days,
     )
 
 
@@ -179,12 +224,12 @@ def expected_window(fitted: FittedCLV, rfm: pl.DataFrame, window_days: float) ->
     """
     if not window_days > 0:
         raise ValueError(f"window_days is {window_days}: expected a number above 0")
-    x, recency, age, mean_spend = _histories(rfm, fitted.time_unit_days)
-    purchase = fitted.purchases.parameters
-    orders = alive_probability(purchase, x, recency, age)
-    orders *= expected_orders_if_alive(purchase, window_days / fitted.time_unit_days, x, age)
-    value = orders * expected_spend(fitted.spend.parameters, x, mean_spend)
-    return rfm.select("customer_id", pl.Series("expected_orders", orders), pl.Series("expected_value", value))
+    histories = read_histories(rfm, fitted.time_unit_days, fitted.value)
+    horizon = Horizon(days=window_days, discount_rate_annual=0.0, time_unit_days=fitted.time_unit_days)
+    found = value_histories(fitted.purchases, fitted.spend, fitted.shift, histories, horizon)
+    return rfm.select(
+        "customer_id", pl.Series("expected_orders", found.orders), pl.Series("expected_value", found.mean)
+    )
 
 
 def metrics(fitted: FittedCLV) -> dict[str, Any]:
@@ -193,6 +238,12 @@ def metrics(fitted: FittedCLV) -> dict[str, Any]:
         "bg_nbd": {**asdict(fitted.purchases.parameters), "log_likelihood": fitted.purchases.log_likelihood},
         "gamma_gamma": {**asdict(fitted.spend.parameters), "log_likelihood": fitted.spend.log_likelihood},
         "method": fitted.method,
+        "value": fitted.value,
+        "channels": {
+            group.name or "other": {"alpha": group.parameters.alpha, "b": group.parameters.b}
+            for group in fitted.purchases.groups
+        },
+        "shift": fitted.shift and asdict(fitted.shift),
         "customers": fitted.customers,
         "repeaters": fitted.repeaters,
         "frequency_value_correlation": fitted.correlation,
@@ -208,64 +259,64 @@ def to_json(fitted: FittedCLV) -> str:
 def from_json(text: str) -> FittedCLV:
     """Inverse of `to_json`."""
     data = json.loads(text)
-    for part, fitted, parameters in (
-        ("purchases", FittedPurchases, PurchaseParameters),
-        ("spend", FittedSpend, SpendParameters),
+    for part, fitted, group_of, parameters in (
+        ("purchases", FittedPurchases, PurchaseGroup, PurchaseParameters),
+        ("spend", FittedSpend, SpendGroup, SpendParameters),
     ):
         fields = data[part]
-        fields["parameters"] = parameters(**fields["parameters"])
+        for group in (fields, *fields["groups"]):
+            group["parameters"] = parameters(**group["parameters"])
+            group["covariance"] = group["covariance"] and tuple(tuple(row) for row in group["covariance"])
         fields["reasons"] = tuple(fields["reasons"])
-        fields["covariance"] = fields["covariance"] and tuple(tuple(row) for row in fields["covariance"])
+        fields["groups"] = tuple(group_of(**group) for group in fields["groups"])
         data[part] = fitted(**fields)
+    data["shift"] = data["shift"] and Shift(**data["shift"])
     return FittedCLV(**data)
 
 
-def _histories(rfm: pl.DataFrame, time_unit_days: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """Frequency, recency and age in time units, mean spend, each (n,); raises `DataError` listing every breach."""
-    missing = [name for name in COLUMNS if name not in rfm.columns]
-    if missing:
-        raise DataError(f"Customer histories lack {', '.join(missing)}: expected the columns {', '.join(COLUMNS)}.")
-    x, recency, age, mean_spend = (rfm[name].cast(pl.Float64).to_numpy() for name in COLUMNS[1:5])
-    breaches = {
-        "a missing number or first order date": ~np.isfinite(x + recency + age + mean_spend)
-        | rfm["first_order_date"].is_null().to_numpy(),
-        "a frequency that is no whole number of at least 0": (x < 0) | (x != np.floor(x)),
-        "a last order before the first or after the end of the data": (recency < 0) | (recency > age),
-        "a last order apart from the first, without a repeat": (x == 0) & (recency != 0),
-    }
-    found = [f"{int(rows.sum())} with {what}" for what, rows in breaches.items() if rows.any()]
-    if found:
-        raise DataError(
-            f"Of {x.size} customer histories {'; '.join(found)}. Repair or quarantine these rows, then run again."
-        )
-    return (
-        x,
-        recency / time_unit_days,
-        age / time_unit_days,
-        np.maximum(mean_spend, 0.0),
-    )  # net refunds count as no value
-
-
-def _orders_if_alive(
-    purchase: PurchaseParameters, x: Floats, age: Floats, config: CLVConfig, time_unit_days: float
-) -> tuple[Floats, Floats]:
-    """Expected orders within the horizon given alive, plain and discounted; worked once per (x, age)."""
-    pairs, row = np.unique(x + 1j * age, return_inverse=True)
-    x, age = pairs.real, pairs.imag
-    orders = expected_orders_if_alive(purchase, config.horizon_days / time_unit_days, x, age)
-    if config.discount_rate_annual == 0.0:
-        return orders[row], orders[row]
-    steps = np.append(np.arange(DISCOUNT_STEP_DAYS, config.horizon_days, DISCOUNT_STEP_DAYS), config.horizon_days)
-    discounted, before, start = np.zeros_like(orders), np.zeros_like(orders), 0.0
-    for end in steps.astype(float):
-        upto = expected_orders_if_alive(purchase, end / time_unit_days, x, age)
-        discounted += (upto - before) * (1.0 + config.discount_rate_annual) ** (-0.5 * (start + end) / YEAR_DAYS)
-        before, start = upto, end
-    return orders[row], discounted[row]
-
-
-def _tiers(value: Floats, quantiles: tuple[float, ...]) -> list[str]:
+def tiers(value: Floats, quantiles: tuple[float, ...]) -> pl.Series:
     """Tier of each value by its place among all; equal values share the lower tier."""
     if not value.size:
-        return []
-    return np.array(TIERS)[np.searchsorted(np.quantile(value, quantiles), value, side="left")].tolist()
+        return pl.Series([], dtype=pl.String)
+    place = np.searchsorted(np.quantile(value, quantiles), value, side="left").astype(np.uint32)
+    return pl.Series(TIERS).gather(place)
+
+
+def _shift(everybody: CustomerHistories, purchases: FittedPurchases, spend: FittedSpend) -> Shift | None:
+    if not np.isfinite(everybody.x_before).any():
+        return None
+    parts = []
+    for name, found in sorted_rows(everybody):
+        here = found[np.isfinite(everybody.x_before[found])]
+        before = Before(
+            x=everybody.x_before[here],
+            recency=everybody.recency_before[here],
+            age=everybody.age[here] - everybody.window,
+            mean_spend=everybody.mean_spend[here],
+            orders=everybody.x[here] - everybody.x_before[here],
+        )
+        parts.append((*parameters_of(purchases, spend, name)[:2], before))
+    return find_shift(parts, everybody.window)
+
+
+def _channels(sums: dict[str, ChannelSums]) -> pl.DataFrame:
+    rows = []
+    for name, channel in sorted(sums.items()):
+        mean = channel.value / channel.customers
+        luck = math.sqrt(channel.variance) / channel.customers
+        doubt = channel.error / channel.customers
+        spread = Z_90 * math.hypot(luck, doubt) / mean if mean > 0.0 else 0.0
+        rows.append(
+            {
+                "channel": name or None,
+                "customers": channel.customers,
+                "clv_mean": mean,
+                "clv_p05": mean * math.exp(-spread),
+                "clv_p95": mean * math.exp(spread),
+                "error_parameters": doubt,
+                "error_customers": luck,
+            }
+        )
+    numbers = ("clv_mean", "clv_p05", "clv_p95", "error_parameters", "error_customers")
+    schema = {"channel": pl.String, "customers": pl.Int64, **dict.fromkeys(numbers, pl.Float64)}
+    return pl.DataFrame(rows, schema=schema)

@@ -4,22 +4,36 @@ Purchases: BG/NBD, then the likelier of BG/NBD with a penalty and the same model
 and one pooled rate where too few ordered again.
 Spend: Gamma-Gamma, then Gamma-Gamma with a penalty, then each customer's mean drawn to the average by a prior worth
 two orders. Every step down leaves a reason, so that the gate can ask a person to look.
+
+A plain fit is made by Newton's method on the derivatives of `models.btyd_newton`; lifetimes makes the fits with a
+penalty, asked for or fallen back to, and is what the tests hold the plain ones against.
 """
 
 import contextlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import polars as pl
 from scipy.special import gammaln
 
 from models.btyd import Floats, PurchaseParameters, SpendParameters, purchase_log_likelihood, spend_log_likelihood
+from models.btyd_newton import (
+    ROWS_FIRST,
+    Derivatives,
+    Histories,
+    Orders,
+    climb,
+    purchase_derivatives,
+    spend_derivatives,
+)
+from models.clv_groups import fit_groups
 
 Matrix = tuple[tuple[float, ...], ...]
+Rows = tuple[Floats, ...]
 
 PENALTIES = (1e-3, 1e-2, 1e-1)  # tried in turn after a failed fit: the range lifetimes' documentation advises
 LARGEST = 1e3  # a shape parameter beyond this runs to infinity: its distribution is a point to three digits
@@ -29,6 +43,28 @@ MEAN_RATIO_MAX = (
 )
 PRIOR_ORDERS = 2.0  # shrunken means: the average counts as much as this many of a customer's own orders
 PRIOR_Q = 3.0  # shrunken means: the smallest round shape with a finite variance of customers' mean order values
+PURCHASE_OWN = (1, 3)  # of r, alpha, a, b each group's own are alpha (its pace) and b (its dropout)
+SPEND_OWN = (2,)  # of p, q, v each group's own is v, the scale of its order values
+GROUPS_MAX = 40  # groups fitted, largest first; customers of the others are valued as of a group nobody has seen
+PENALISED_ROWS = 50_000  # histories, evenly picked, that a fit with a penalty looks at: it steadies, it is not exact
+
+
+@dataclass(frozen=True, kw_only=True)
+class PurchaseGroup:
+    """Purchase parameters of one group of customers; `name` is None for a group nobody has seen."""
+
+    name: str | None
+    parameters: PurchaseParameters
+    covariance: Matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpendGroup:
+    """Spend parameters of one group of customers; `name` is None for a group nobody has seen."""
+
+    name: str | None
+    parameters: SpendParameters
+    covariance: Matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +76,7 @@ class FittedPurchases:
     log_likelihood: float
     covariance: Matrix | None = None
     reasons: tuple[str, ...] = ()
+    groups: tuple[PurchaseGroup, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +88,27 @@ class FittedSpend:
     log_likelihood: float | None
     covariance: Matrix | None = None
     reasons: tuple[str, ...] = ()
+    groups: tuple[SpendGroup, ...] = ()
 
 
-def fit_purchases(x: Floats, recency: Floats, age: Floats, repeaters_min: int, penalizer: float) -> FittedPurchases:
+def fit_purchases(groups: Mapping[str, Rows], repeaters_min: int, penalizer: float) -> FittedPurchases:
     """Fit the purchase model to customers with `x` repeat order days, `recency` and `age` in one time unit.
 
     Parameters
     ----------
-    x, recency, age : shape (n,), n >= 1, as in `models.btyd`; customers with equal histories are fitted as one.
+    groups : per group of customers their distinct `x, recency, age` as in `models.btyd` and the number of customers
+        who share each, all (n,). At least one customer in all.
     repeaters_min : customers with a repeat order below which only one pooled rate is estimated.
     penalizer : weight of the squared parameters in the loss, 0 for maximum likelihood.
     """
-    from lifetimes import BetaGeoFitter
-
-    histories = pl.DataFrame({"x": x, "recency": recency, "age": age})
-    x, recency, age, weights = _compress(histories)
+    data = {name: Histories(x=x, recency=t, age=age, weight=w) for name, (x, t, age, w) in groups.items()}
+    x, recency, age, weights = (
+        np.concatenate([getattr(part, column) for part in data.values()])
+        for column in ("x", "recency", "age", "weight")
+    )
     repeaters = int(weights[x > 0].sum())
+    own: tuple[PurchaseGroup, ...] = ()
+    likelihood: float | None = None
     if repeaters < repeaters_min or age.max() <= 0.0:
         reason = f"{repeaters} customers ordered again, BG/NBD needs {repeaters_min}: one pooled order rate is used"
         reasons: tuple[str, ...] = (reason,)
@@ -80,47 +122,65 @@ def fit_purchases(x: Floats, recency: Floats, age: Floats, repeaters_min: int, p
             return "a parameter ran off (r {:.3g}, alpha {:.3g}, a {:.3g}, b {:.3g})".format(*values)
 
         def maximise(penalty: float) -> Any:
-            return BetaGeoFitter(penalizer_coef=penalty).fit(x, recency, age, weights=weights)
+            from lifetimes import BetaGeoFitter
 
-        values, covariance, penalised, failure = _climb(maximise, penalizer, refuse)
+            rows = slice(None, None, max(x.size // PENALISED_ROWS, 1))
+            return BetaGeoFitter(penalizer_coef=penalty).fit(x[rows], recency[rows], age[rows], weights=weights[rows])
+
+        start = np.log([1.0, float(np.average(age, weights=weights)) + 1.0, 1.0, 2.0])
+        plain = partial(_newton, purchase_derivatives, list(data.values()), start)
+        values, covariance, likelihood, failure = _settle(plain, maximise, penalizer, refuse, float(weights.sum()))
         reasons = (f"BG/NBD does not settle on these customers: {failure}",) if failure else ()
         candidates: list[tuple[PurchaseParameters, str, Matrix | None]] = []
         if values is not None:
             r, alpha, a, b = values.tolist()
             settled = PurchaseParameters(r=r, alpha=alpha, a=a, b=b)
-            candidates.append((settled, "bg_nbd_penalised" if penalised else "bg_nbd", covariance))
-        if penalised:
+            plainly = likelihood is not None or not failure
+            candidates.append((settled, "bg_nbd" if plainly else "bg_nbd_penalised", covariance))
+        if likelihood is None and (values is None or failure):
             candidates.append((_no_dropout(x, age, weights), "nbd", None))
-        parameters, method, covariance = max(
-            candidates, key=lambda candidate: purchase_log_likelihood(candidate[0], x, recency, age, weights)
-        )
+        parameters, method, covariance = candidates[0]
+        if len(candidates) > 1:
+            parameters, method, covariance = max(
+                candidates, key=lambda candidate: purchase_log_likelihood(candidate[0], x, recency, age, weights)
+            )
+        if likelihood is not None and values is not None:
+            many = _many(data, repeaters_min)
+            found = _own(purchase_derivatives, many, PURCHASE_OWN, np.log(values), refuse)
+            own = tuple(
+                PurchaseGroup(
+                    name=name, parameters=PurchaseParameters(r=r, alpha=alpha, a=a, b=b), covariance=_rows(matrix)
+                )
+                for name, (r, alpha, a, b), matrix in found
+            )
     return FittedPurchases(
         method=method,
         parameters=parameters,
-        log_likelihood=purchase_log_likelihood(parameters, x, recency, age, weights),
+        log_likelihood=purchase_log_likelihood(parameters, x, recency, age, weights)
+        if likelihood is None
+        else likelihood,
         covariance=covariance,
         reasons=reasons,
+        groups=own,
     )
 
 
 def fit_spend(
-    x: Floats, mean_spend: Floats, repeaters_min: int, penalizer: float, average_order: float = 0.0
+    groups: Mapping[str, Rows], repeaters_min: int, penalizer: float, average_order: float = 0.0
 ) -> FittedSpend:
     """Fit the spend model to customers with `x` repeat order days worth `mean_spend` each.
 
     Parameters
     ----------
-    x, mean_spend : shape (n,); customers without a repeat order of some value are left out.
+    groups : per group of the customers with repeat orders of some value `x, mean_spend`, each (n,), both above 0.
     repeaters_min : customers with such orders below which only the average is estimated.
     penalizer : weight of the squared parameters (money in units of its mean) in the loss, 0 for maximum likelihood.
     average_order : mean order value to assume when no repeat order has any.
     """
-    from lifetimes import GammaGammaFitter
-
-    paying = (x > 0) & (mean_spend > 0.0)
-    x, m, weights = _compress(pl.DataFrame({"x": x[paying], "m": mean_spend[paying]}))
-    if repeaters := int(weights.sum()):
-        average_order = float(np.sum(weights * x * m) / np.sum(weights * x))
+    x, m = (np.concatenate([rows[column] for rows in groups.values()]) for column in range(2))
+    weights = np.ones(x.size)
+    if repeaters := x.size:
+        average_order = float(x @ m / x.sum())
     if repeaters < repeaters_min:
         reason = (
             f"{repeaters} customers paid for repeat orders, Gamma-Gamma needs {repeaters_min}: shrunken means are used"
@@ -128,7 +188,8 @@ def fit_spend(
         return FittedSpend(
             method="shrunken_mean", parameters=_shrunken_mean(average_order), log_likelihood=None, reasons=(reason,)
         )
-    scale = float(np.average(m, weights=weights))  # in units of the mean a penalty is the same in every currency
+    scale = float(m.mean())  # in units of the mean a penalty is the same in every currency
+    data = {name: Orders(x=x, m=m / scale, weight=np.ones(x.size)) for name, (x, m) in groups.items() if x.size}
 
     def refuse(values: Floats) -> str | None:
         p, q, v = values
@@ -140,50 +201,118 @@ def fit_spend(
         return None
 
     def maximise(penalty: float) -> Any:
-        return GammaGammaFitter(penalizer_coef=penalty).fit(x, m / scale, weights=weights)
+        from lifetimes import GammaGammaFitter
 
-    values, covariance, penalised, failure = _climb(maximise, penalizer, refuse)
+        rows = slice(None, None, max(x.size // PENALISED_ROWS, 1))
+        return GammaGammaFitter(penalizer_coef=penalty).fit(x[rows], m[rows] / scale, weights=weights[rows])
+
+    plain = partial(_newton, spend_derivatives, list(data.values()), np.log([2.0, 3.0, 1.0]))
+    values, covariance, likelihood, failure = _settle(plain, maximise, penalizer, refuse, float(weights.sum()))
     reasons = (f"Gamma-Gamma does not settle on these orders: {failure}",) if failure else ()
+    own: tuple[SpendGroup, ...] = ()
     if values is None:
         parameters, method = _shrunken_mean(average_order), "shrunken_mean"
     else:
         p, q, v = values.tolist()
         parameters = SpendParameters(p=p, q=q, v=v * scale)
-        method = "gamma_gamma_penalised" if penalised else "gamma_gamma"
+        method = "gamma_gamma_penalised" if failure else "gamma_gamma"
+        if likelihood is not None:
+            likelihood -= x.size * float(np.log(scale))  # a density per unit of money
+            many = _many(data, repeaters_min)
+            own = tuple(
+                SpendGroup(name=name, parameters=SpendParameters(p=p, q=q, v=v * scale), covariance=_rows(matrix))
+                for name, (p, q, v), matrix in _own(spend_derivatives, many, SPEND_OWN, np.log(values), refuse)
+            )
     return FittedSpend(
         method=method,
         parameters=parameters,
-        log_likelihood=spend_log_likelihood(parameters, x, m, weights),
+        log_likelihood=spend_log_likelihood(parameters, x, m, weights) if likelihood is None else likelihood,
         covariance=covariance,
         reasons=reasons,
+        groups=own,
     )
 
 
-def _compress(histories: pl.DataFrame) -> tuple[Floats, ...]:
-    """Distinct rows, sorted, as one array per column, with how often each occurs: the likelihood needs no more."""
-    groups = histories.group_by(histories.columns).len("weight").sort(histories.columns)
-    return tuple(groups[name].cast(pl.Float64).to_numpy() for name in groups.columns)
+def _newton(
+    derivatives: Callable[[Floats, Any], Derivatives], groups: list[Any], start: Floats
+) -> tuple[Floats, Derivatives] | None:
+    """Maximum over all groups together, looked for on a part of the rows first."""
+    rows = sum(group.x.size for group in groups)
+    for part in ROWS_FIRST:
+        if rows > 2 * part:
+            some = [group.thinned(max(int(group.x.size * part / rows), 1)) for group in groups]
+            found = climb(_summed(derivatives, some), start)
+            start = start if found is None else found[0]
+    return climb(_summed(derivatives, groups), start)
 
 
-def _climb(
-    maximise: Callable[[float], Any], penalizer: float, refuse: Callable[[Floats], str | None]
-) -> tuple[Floats | None, Matrix | None, bool, str | None]:
-    """First acceptable fit at `penalizer` or a larger penalty.
+def _summed(derivatives: Callable[[Floats, Any], Derivatives], groups: list[Any]) -> Callable[[Floats], Derivatives]:
+    def together(logs: Floats) -> Derivatives:
+        parts = [derivatives(logs, group) for group in groups]
+        value, gradient, hessian = parts[0]
+        for part in parts[1:]:
+            value, gradient, hessian = value + part[0], gradient + part[1], hessian + part[2]
+        return value, gradient, hessian
+
+    return together
+
+
+def _many(data: dict[str, Any], repeaters_min: int) -> dict[str, Any]:
+    """The groups large enough to be told apart, at most `GROUPS_MAX`, by name; none where there is but one."""
+    repeaters = {name: float(part.weight[part.x > 0].sum()) for name, part in data.items()}
+    large = sorted((name for name in data if repeaters[name] >= repeaters_min), key=lambda name: -repeaters[name])
+    names = sorted(large[:GROUPS_MAX])
+    return {name: data[name] for name in names} if len(names) > 1 else {}
+
+
+def _own(
+    derivatives: Callable[[Floats, Any], Derivatives],
+    groups: dict[str, Any],
+    own: tuple[int, ...],
+    start: Floats,
+    refuse: Callable[[Floats], str | None],
+) -> list[tuple[str | None, list[float], Floats]]:
+    """Name, parameters and covariance of every group and of one nobody has seen; empty where groups do not settle."""
+    if not groups:
+        return []
+    found = fit_groups(
+        [partial(lambda part, logs: derivatives(logs, part), part) for part in groups.values()], own, start
+    )
+    if found is None or any(refuse(np.exp(logs)) for logs in found[0]):
+        return []
+    return list(zip([*groups, None], np.exp(found[0]).tolist(), found[1], strict=True))
+
+
+def _settle(
+    plain: Callable[[], tuple[Floats, Derivatives] | None],
+    maximise: Callable[[float], Any],
+    penalizer: float,
+    refuse: Callable[[Floats], str | None],
+    customers: float,
+) -> tuple[Floats | None, Matrix | None, float | None, str | None]:
+    """The plain fit where it is acceptable, else the first acceptable one with a penalty.
 
     Returns
     -------
-    Parameters and covariance (None when nothing was acceptable), whether a larger penalty was needed, and why.
+    Parameters and covariance (None when nothing was acceptable), log-likelihood of a plain fit (None for another), and
+    why the fit that was asked for is not the one returned (None where it is).
     """
     why = None
-    for penalty in (penalizer, *(larger for larger in PENALTIES if larger > penalizer)):
+    if penalizer == 0.0:
+        found = plain()
+        if found is None:
+            why = "its likelihood has no maximum"
+        elif (why := refuse(np.exp(found[0]))) is None:
+            return np.exp(found[0]), _rows(np.linalg.inv(-found[1][2])), found[1][0], None
+    for penalty in (*([penalizer] if penalizer else []), *(larger for larger in PENALTIES if larger > penalizer)):
         fitted, failure = _attempt(maximise, penalty)
         if fitted is not None:
             values = fitted.params_.to_numpy()
             failure = refuse(values)
             if failure is None:
-                return values, _covariance(fitted), penalty != penalizer, why
+                return values, _covariance(fitted, customers), None, why
         why = why or failure
-    return None, None, True, why
+    return None, None, None, why
 
 
 def _attempt(maximise: Callable[[float], Any], penalty: float) -> tuple[Any, str | None]:
@@ -196,14 +325,18 @@ def _attempt(maximise: Callable[[float], Any], penalty: float) -> tuple[Any, str
             return None, f"the optimiser stopped ({type(error).__name__})"
 
 
-def _covariance(fitted: Any) -> Matrix | None:
+def _covariance(fitted: Any, customers: float) -> Matrix | None:
     """Covariance of the log-parameters from the Hessian of the mean loss; None when that is not positive definite."""
     try:
         np.linalg.cholesky(fitted._hessian_)
     except np.linalg.LinAlgError:
         return None
-    covariance = np.linalg.inv(fitted._hessian_) / float(fitted.data["weights"].sum())
-    return tuple(tuple(row) for row in covariance.tolist())
+    return _rows(np.linalg.inv(fitted._hessian_) / customers)
+
+
+def _rows(matrix: Floats) -> Matrix:
+    """As tuples, which compare and go into JSON."""
+    return tuple(tuple(row) for row in matrix.tolist())
 
 
 def _pooled_rate(x: Floats, age: Floats, weights: Floats) -> PurchaseParameters:

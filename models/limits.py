@@ -1,57 +1,18 @@
 """The least and most each line may spend, with the name of the rule behind each limit."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
-from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.allocation_config import AllocationConfig, Group
 from models.errors import InfeasiblePlan
 
+__all__ = ["AllocationConfig", "Group", "Limits", "find_limits", "unknown_line"]
+
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AllocationConfig:
-    """What a plan may do, per week.
-
-    A floor or a cap outranks the change limit; a lock outranks all. The change limit is around the current spend, and
-    where the total differs from the current one also around the current mix at the new total, so that a larger or
-    smaller budget alone never contradicts it.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
-
-    total: float | None = None  # money per week; None: as much as now
-    spend_all: bool = True  # False: money may stay unspent where it would not earn itself back
-    floors: dict[str, float] = field(default_factory=dict)  # least weekly spend per line
-    caps: dict[str, float] = field(default_factory=dict)  # most weekly spend per line
-    locked: tuple[str, ...] = ()  # lines that stay at their current spend
-    max_change_fraction: float | None = 0.3  # ad platforms relearn after larger steps; None: no limit
-    new_line_fraction: float = 0.05  # a line with no spend now may take this share of the total: enough to learn from
-    objective: Literal["profit", "revenue"] = "profit"  # with a fixed total the two give the same plan
-    margin_fraction: float = 1.0  # profit = margin_fraction * value - spend
-    min_roas: float | None = None  # value per unit of spend; its probability is reported
-    min_probability_better: float = 0.6  # below this the move is noise; 0.5 would be a coin
-    min_gain_fraction: float = 0.001  # below a thousandth the move is not worth the work
-    rounding_unit: float = 0.01  # plans are written to the cent
-    gap_tolerance: float = 1e-6  # of the upper bound; a thousandth of what a plan's proof promises
-
-    def __post_init__(self) -> None:
-        positive = ("margin_fraction", "rounding_unit", "gap_tolerance")
-        shares = ("new_line_fraction", "min_probability_better")
-        if bad := [name for name in positive if not 0 < getattr(self, name) < np.inf]:
-            raise ValueError(f"{bad[0]} = {getattr(self, bad[0])}: must be above 0")
-        if bad := [name for name in shares if not 0 <= getattr(self, name) <= 1]:
-            raise ValueError(f"{bad[0]} = {getattr(self, bad[0])}: must be between 0 and 1")
-        if self.max_change_fraction is not None and not 0 <= self.max_change_fraction < np.inf:
-            raise ValueError(f"max_change_fraction = {self.max_change_fraction}: must be 0 or more, or null for none")
-        if not self.min_gain_fraction >= 0:
-            raise ValueError(f"min_gain_fraction = {self.min_gain_fraction}: must be 0 or more")
-        if self.objective not in ("profit", "revenue"):
-            raise ValueError(f"objective = {self.objective!r}: must be 'profit' or 'revenue'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +34,17 @@ class Limits:
     upper_kind: tuple[str, ...]
 
 
+PER_LINE = (  # rules that name lines
+    "floors",
+    "caps",
+    "locked",
+    "off_or_at_least",
+    "max_change_fractions",
+    "min_line_roas",
+    "margin_fractions",
+    "clv_ratio",
+    "value_per_conversion",
+)
 WORDS = {
     "zero": "zero",
     "floor": "its floor",
@@ -153,10 +125,11 @@ def _apply_rules(
         floor, cap = config.floors.get(line, 0.0), config.caps.get(line, np.inf)
         lower[i], lower_kind[i] = (floor, "floor") if floor > 0 else (0.0, "zero")
         upper[i], upper_kind[i] = (cap, "cap") if cap < curve_end[i] else (curve_end[i], "curve_end")
-        if config.max_change_fraction is None or free_now == 0 or lower[i] > upper[i]:
+        change = config.max_change_fractions.get(line, config.max_change_fraction)
+        if change is None or free_now == 0 or lower[i] > upper[i]:
             continue
-        least = current[i] * min(scale, 1.0) * (1 - config.max_change_fraction)
-        most = current[i] * (max(scale, 1.0) if config.spend_all else 1.0) * (1 + config.max_change_fraction)
+        least = current[i] * min(scale, 1.0) * max(1 - change, 0.0)
+        most = current[i] * (max(scale, 1.0) if config.spend_all else 1.0) * (1 + change)
         if current[i] == 0:
             most = config.new_line_fraction * total
         rule_lower, rule_upper = lower[i], upper[i]
@@ -169,9 +142,13 @@ def _apply_rules(
 
 def _check_inputs(lines: tuple[str, ...], current: FloatArray, config: AllocationConfig) -> None:
     found: list[str] = []
-    for rule, names in (("floors", config.floors), ("caps", config.caps), ("locked", config.locked)):
-        found += [unknown_line(name, lines, rule) for name in names if name not in lines]
-    for rule, amounts in (("floor", config.floors), ("cap", config.caps)):
+    known = set(lines)
+    for rule in PER_LINE:
+        found += [unknown_line(name, lines, rule) for name in getattr(config, rule) if name not in known]
+    for name, group in config.groups.items():
+        found += [unknown_line(line, lines, f"group {name!r}") for line in group.lines if line not in known]
+    at_least = ("least spend when on", config.off_or_at_least)
+    for rule, amounts in (("floor", config.floors), ("cap", config.caps), at_least):
         found += [
             f"The {rule} of line {name!r} is {amount}: it must be a number, zero or more."
             for name, amount in amounts.items()

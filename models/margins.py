@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.limits import AllocationConfig, Limits
+from models.allocation_config import AllocationConfig
+from models.constraints import unspent_worth
+from models.limits import Limits
 
 FloatArray = NDArray[np.float64]
 
@@ -27,13 +29,6 @@ class Margins:
     budget_price: float
     binding: tuple[str, ...]
     shadow_price: FloatArray
-
-
-def unspent_worth(config: AllocationConfig) -> float:
-    """Value, in KPI units, of not spending one unit of money."""
-    if config.spend_all or config.objective == "revenue":
-        return 0.0
-    return 1.0 / config.margin_fraction
 
 
 def slopes(grid: FloatArray, mean: FloatArray, spend: FloatArray, slack: float) -> tuple[FloatArray, FloatArray]:
@@ -68,13 +63,12 @@ def find_margins(
     unspent = limits.total - float(spend.sum()) if not config.spend_all else 0.0
     gain = np.append(np.where(at_upper, -np.inf, after), -np.inf if config.spend_all else unspent_worth(config))
     loss = np.append(np.where(at_lower, np.inf, before), unspent_worth(config) if unspent > slack else np.inf)
-    others = ~np.eye(len(spend), len(gain), dtype=bool)
-    best_gain = np.where(others, gain, -np.inf).max(axis=1)  # what a unit taken from this line brings elsewhere
-    least_loss = np.where(others, loss, np.inf).min(axis=1)  # what a unit given to this line costs elsewhere
+    best_gain = _best_of_others(gain)[:-1]  # what a unit taken from this line brings elsewhere
+    least_loss = -_best_of_others(-loss)[:-1]  # what a unit given to this line costs elsewhere
     # where all the others are at their limits too, the price is that of loosening the best of theirs as well
-    movable = np.append(np.array(limits.lower_kind) != "locked", False)
-    beyond_gain = np.where(others & movable, np.append(after, -np.inf), -np.inf).max(axis=1)
-    beyond_loss = np.where(others & movable, np.append(before, np.inf), np.inf).min(axis=1)
+    movable = np.array(limits.lower_kind) != "locked"
+    beyond_gain = _best_of_others(np.where(movable, after, -np.inf))
+    beyond_loss = -_best_of_others(np.where(movable, -before, -np.inf))
     best_gain = np.where(np.isfinite(best_gain), best_gain, beyond_gain)
     least_loss = np.where(np.isfinite(least_loss), least_loss, beyond_loss)
     pressure_up, pressure_down = after - least_loss, best_gain - before
@@ -96,3 +90,13 @@ def find_margins(
     return Margins(
         next_value=after, last_value=before, budget_price=budget_price, binding=tuple(binding), shadow_price=price
     )
+
+
+def _best_of_others(amounts: FloatArray) -> FloatArray:
+    """For each entry the largest of all the others; minus infinity where there are none."""
+    if len(amounts) < 2:
+        return np.full(len(amounts), -np.inf)
+    first = int(np.argmax(amounts))
+    result = np.full(len(amounts), amounts[first])
+    result[first] = np.delete(amounts, first).max()
+    return result

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from models.limits import AllocationConfig
+from models.allocation_config import AllocationConfig
 from models.margins import Margins
 
 FloatArray = NDArray[np.float64]
@@ -13,6 +13,10 @@ STOPS = {
     "cap": "stopped by its cap",
     "curve_end": "stopped where its response curve ends",
     "locked": "locked",
+    "group": "held by the limit of its group",
+    "off_or_at_least": "kept at the least it may spend when on",
+    "min_line_roas": "stopped by its own ROAS",
+    "max_moves": "left as it is: other moves pay more",
 }
 
 

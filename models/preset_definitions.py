@@ -187,4 +187,5 @@ SHOPIFY_ORDERS: Names = {
         "billing_address.country_code",
     ),
     "refunded_at": _names("Cancelled at", "cancelled_at"),
+    "refunded": _names("Refunded Amount", "refunded_amount"),
 }

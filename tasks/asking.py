@@ -1,131 +1,19 @@
-"""Quick answers from what is stored: plans on demand, the state of a workspace."""
+"""The state of a workspace, from what is stored: freshness, champions, triggers, the plan in force."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import polars as pl
-import yaml
 
-from models import response
-from models.allocation import AllocationConfig, allocate
-from models.errors import ConfigError, DataError
-from models.plan import Plan
-from models.response import ResponseCurves
-from models.run import Run
 from models.sqltext import identifier
 from tasks.ledger import read_contract
-from tasks.planning import BASE, adopt, line_rows, make_plans, next_monday, plan_in_force, store_plans, summary_row
+from tasks.planning import plan_in_force
 from tasks.warehouse import connect, quoted, read_frame, table_exists
-from tasks.workspace import code_sha256, identify, latest_day, lock
+from tasks.workspace import latest_day
 
 DATED = ("date", "timestamp")  # logical types of columns that tell a day
-
-
-def with_wishes(config: AllocationConfig, constraints: Path | None, wishes: dict[str, Any]) -> AllocationConfig:
-    """The configured allocation with a constraints file's keys and the command line's wishes on top.
-
-    Raises
-    ------
-    ConfigError : the file is no YAML mapping, has an unknown key, or a value is out of range.
-    """
-    changes: dict[str, Any] = {}
-    if constraints is not None:
-        try:
-            content = yaml.safe_load(constraints.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{constraints} could not be read as YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(content, dict):
-            raise ConfigError(f"{constraints} is not a mapping; expected keys as in `allocation` of marginal.yaml.")
-        changes = content.get("allocation", content)
-    changes |= wishes
-    valid = {entry.name for entry in fields(AllocationConfig)}
-    if unknown := sorted(set(changes) - valid):
-        raise ConfigError(f"Unknown constraint {unknown[0]}; expected one of {', '.join(sorted(valid))}.")
-    try:
-        return replace(config, **changes)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"The constraints cannot be used: {error}") from error
-
-
-def plan_on_workspace(
-    workspace: Path,
-    config: AllocationConfig,
-    money: str,
-    wishes: dict[str, Any],
-    constraints: Path | None,
-    wants_adoption: bool,
-) -> dict[str, Any]:
-    """A plan from the champion's curves; with `wants_adoption` it is stored and put in force."""
-    warehouse = workspace / "warehouse.duckdb"
-    day = latest_day(warehouse)
-    if day is None:
-        raise ConfigError(f"{workspace} has no data yet; expected a workspace that has been run.\nRun: marginal run")
-    config = with_wishes(config, constraints, wishes)
-    asked = json.dumps(asdict(config), sort_keys=True, default=str)
-    run = Run(run_id=identify(asked, "", code_sha256(), day, "plan"), as_of=day, seed=0, workspace=workspace)
-    with lock(workspace):
-        plan_id, plans = make_plans(run, config, money)
-        if wants_adoption:
-            store_plans(run, plans)
-            adopt(warehouse, plan_id)
-        return answer(plans, next_monday(day), wants_adoption)
-
-
-def plan_on_curves(curves: Path, constraints: Path | None, wishes: dict[str, Any]) -> dict[str, Any]:
-    """The allocator alone, on anybody's curves: no workspace, no current spend.
-
-    Raises
-    ------
-    ConfigError : there is no total to allocate.
-    """
-    config = with_wishes(AllocationConfig(), constraints, wishes)
-    if config.total is None:
-        raise ConfigError("There is no budget to allocate.\nGive --budget, or total in the constraints file.")
-    plan = allocate(read_curves(curves), None, config)
-    return answer({BASE: plan}, None, adopted=False)
-
-
-def read_curves(file: Path) -> ResponseCurves:
-    """Curves from CSV or Parquet."""
-    if not file.is_file():
-        raise ConfigError(f"{file} does not exist; expected a CSV or Parquet file of line, spend, response [, draw].")
-    try:
-        return response.load(file)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{file} could not be read: {str(error).splitlines()[0]}\nExpected CSV or Parquet.") from error
-
-
-def answer(plans: dict[str, Plan], period_start: date | None, adopted: bool) -> dict[str, Any]:
-    """What `marginal plan --json` prints."""
-    base = plans[BASE]
-    return {
-        "plan_id": base.plan_id,
-        "summary": summary_row(base, in_force=adopted),
-        "lines": line_rows(base, period_start),
-        "scenarios": {name: summary_row(plan, in_force=False) for name, plan in plans.items() if name != BASE},
-    }
-
-
-def told_plan(result: dict[str, Any]) -> str:
-    """How a plan reads."""
-    summary = result["summary"]
-    rows = [f"{'line':24}{'today':>12}{'planned':>12}{'next euro':>11}  why"]
-    rows += [
-        f"{row['line']:24}{row['spend']:>12,.0f}{row['planned_spend']:>12,.0f}{row['marginal_value']:>11.2f}"
-        f"  {row['reason']}"
-        for row in result["lines"]
-    ]
-    rows.append(
-        f"Expected value {summary['value_mean']:,.0f} a week (90 %: {summary['value_p05']:,.0f} to "
-        f"{summary['value_p95']:,.0f}); no plan can be worth more than {summary['upper_bound']:,.0f}."
-    )
-    rows.append(f"Verdict: {summary['verdict']}. {summary['reason']}")
-    return "\n".join(rows)
 
 
 def freshness(warehouse: Path, as_of: date) -> list[dict[str, Any]]:

@@ -16,8 +16,9 @@ from prefect.cache_policies import NO_CACHE
 
 from models import response
 from models.allocation import AllocationConfig, allocate, scenarios
-from models.errors import GateError
+from models.errors import DataError, GateError
 from models.plan import Plan
+from models.plan_changes import PlanInputs
 from models.response import ResponseCurves
 from models.run import Run
 from tasks.files import write_atomically
@@ -33,7 +34,7 @@ BASE = "base"
 def plan_budget(run: Run, config: AllocationConfig, money: str) -> str:
     """Allocate the budget on the champion's curves, store the plan and return its plan_id."""
     plan_id, plans = make_plans(run, config, money)
-    store_plans(run, plans)
+    store_plans(run, plans, config)
     return plan_id
 
 
@@ -75,13 +76,54 @@ def current_spend(run: Run) -> dict[str, float]:
     return dict(recent.group_by("channel").agg(pl.col("spend").sum() / len(weeks)).sort("channel").iter_rows())
 
 
+def recent_spend(run: Run) -> dict[str, list[float]]:
+    """Weekly spend per channel over the last quarter, the last week last: what is carried into a flight."""
+    weekly = read_frame(run.warehouse, "mart.spend_weekly")
+    if weekly is None or weekly.is_empty():
+        return {}
+    weeks = weekly["week_start"].unique().sort()[-CURRENT_WEEKS:].to_frame()
+    by_channel = weekly.group_by("channel", "week_start").agg(pl.col("spend").sum())
+    return {
+        channel: weeks.join(rows, on="week_start", how="left").sort("week_start")["spend"].fill_null(0.0).to_list()
+        for (channel,), rows in sorted(by_channel.group_by("channel"), key=lambda pair: str(pair[0]))
+    }
+
+
+def completed(run: Run, config: AllocationConfig, curves: ResponseCurves) -> AllocationConfig:
+    """The rules with what the customers' value says, where the config leaves it open.
+
+    The value of a conversion is the mean first order that a channel brings, its CLV ratio what a new customer is worth
+    over that.
+    """
+    if config.objective not in ("conversions", "clv") and config.max_cpa is None:
+        return config
+    rows = read_frame(run.warehouse, "out_latest.new_customer_value")
+    if rows is None:
+        return config
+    rows = rows.filter(pl.col("campaign").is_null() & pl.col("channel").is_in(curves.lines))
+    worth = {row["channel"]: row for row in rows.to_dicts() if (row["first_order_value"] or 0) > 0}
+    first = {line: float(row["first_order_value"]) for line, row in worth.items()}
+    ratio = {line: float(row["clv_mean"]) / first[line] for line, row in worth.items()}
+    return replace(
+        config,
+        value_per_conversion=config.value_per_conversion or first,
+        clv_ratio=config.clv_ratio or ratio,
+    )
+
+
+def plan_name(run: Run, champion: ModelRun, config: AllocationConfig) -> str:
+    """A plan's id: a hash of what it is made from."""
+    identity = json.dumps([run.run_id, champion.model_id, asdict(config)], sort_keys=True, default=str)
+    return "p" + hashlib.sha256(identity.encode()).hexdigest()[:12]
+
+
 def make_plans(run: Run, config: AllocationConfig, money: str) -> tuple[str, dict[str, Plan]]:
     """(plan_id, plans by scenario): the plan itself and what other budgets would give."""
     champion, curves = champion_curves(run)
     spend = current_spend(run)
     current = {line: spend.get(line, 0.0) for line in curves.lines}
-    identity = json.dumps([run.run_id, champion.model_id, asdict(config)], sort_keys=True, default=str)
-    plan_id = "p" + hashlib.sha256(identity.encode()).hexdigest()[:12]
+    plan_id = plan_name(run, champion, config)
+    config = completed(run, config, curves)
     base = allocate(curves, current, config, plan_id=plan_id, scenario=BASE, money=money)
     total = config.total if config.total is not None else sum(current.values())
     factors = [factor for factor in SCENARIO_FACTORS if factor != 1.0]
@@ -98,6 +140,8 @@ def summary_row(plan: Plan, *, in_force: bool) -> dict[str, Any]:
         "scenario",
         "budget",
         "objective",
+        "risk",
+        "risk_value",
         "value_mean",
         "value_p05",
         "value_p95",
@@ -139,8 +183,54 @@ def next_monday(day: date) -> date:
     return day + timedelta(days=7 - day.weekday())
 
 
-def store_plans(run: Run, plans: dict[str, Plan]) -> None:
-    """Write the plans of this run; none is in force before it is adopted."""
+def inputs_file(run: Run, plan_id: str) -> Path:
+    """Where a plan keeps what it was made from."""
+    return run.artifacts / "plans" / f"{plan_id}.inputs.json"
+
+
+def inputs_of(run: Run, plan_id: str) -> PlanInputs:
+    """What a stored plan was made from.
+
+    Raises
+    ------
+    DataError : its inputs were not kept.
+    """
+    file = inputs_file(run, plan_id)
+    if not file.is_file():
+        raise DataError(f"The inputs of plan {plan_id} were not kept; expected {file.name} among the artifacts.")
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    return PlanInputs(
+        curves=response.load(artefact_folder(run, stored["model_id"]) / CURVES),
+        current_spend=stored["current"],
+        config=AllocationConfig(**stored["config"] | {"locked": tuple(stored["config"]["locked"])}),
+    )
+
+
+def plan_names(warehouse: Path) -> list[str]:
+    """Plans made in a workspace, the oldest first."""
+    rows = read_frame(warehouse, "out.plan_summary")
+    return [] if rows is None else rows.filter(pl.col("scenario") == BASE)["plan_id"].to_list()
+
+
+def plan_lines(warehouse: Path, plan_id: str) -> list[dict[str, Any]]:
+    """The lines of a stored plan: line, spend, planned_spend, binding, reason."""
+    rows = read_frame(warehouse, "out.budget_plan")
+    if rows is None:
+        return []
+    mine = rows.filter((pl.col("plan_id") == plan_id) & (pl.col("scenario") == BASE))
+    return mine.select("line", "spend", "planned_spend", "binding", "reason").to_dicts()
+
+
+def store_plans(run: Run, plans: dict[str, Plan], config: AllocationConfig) -> None:
+    """Write the plans of this run with what they were made from; none is in force before it is adopted."""
+    champion, curves = champion_curves(run)
+    spend = current_spend(run)
+    made_from = {
+        "model_id": champion.model_id,
+        "current": {line: spend.get(line, 0.0) for line in curves.lines},
+        "config": asdict(completed(run, config, curves)),
+    }
+    write_atomically(inputs_file(run, plans[BASE].plan_id), json.dumps(made_from, sort_keys=True, indent=1) + "\n")
     rows = [summary_row(plan, in_force=False) for plan in plans.values()]
     lines = [row for plan in plans.values() for row in line_rows(plan, next_monday(run.as_of))]
     replace_rows(run.warehouse, "out.budget_plan", pl.DataFrame(lines), run)

@@ -25,6 +25,8 @@ TEMPLATES = Path(__file__).resolve().parent.parent / "reports"
 OF_THE_RUN = ("run_log", "data_quality", "quarantine", "lineage", "trigger", "drift")  # true of one run only
 STANDING = (  # stay valid until a later run replaces them
     "customer_value",
+    "cohort_curve",
+    "cohort_profile",
     "channel_scorecard",
     "click_value",
     "uplift",

@@ -26,6 +26,7 @@ from models.company.world import (
 # BG/NBD and Gamma-Gamma truth, times in weeks (Fader, Hardie & Lee 2005; Fader & Hardie 2013)
 BG_NBD = {"r": 0.55, "alpha": 30.0, "a": 0.8, "b": 2.4}
 GAMMA_GAMMA = {"p": 10.0, "q": 16.0}  # v follows from the mean order value: v = mean * (q - 1) / p
+DRAWN_AHEAD_WEEKS = 300  # of a customer's life in which repeat orders are drawn
 MAX_REPEATS = 80  # orders drawn ahead per customer; the chance of more is below 1e-6
 TOP_CUSTOMER_QUANTILE = 0.93  # customers above this true value rate are the ones the CLV shock silences
 DAY_WEIGHTS = np.array([1.0, 0.95, 0.95, 1.0, 1.1, 1.1, 0.9]) / 7.0  # bookings by weekday, Monday first
@@ -152,7 +153,7 @@ def draw_repeats(
     stays = rng.random((size, MAX_REPEATS)) > dropout[:, None]
     placed = np.concatenate([np.ones((size, 1), dtype=bool), np.cumprod(stays[:, :-1], axis=1).astype(bool)], axis=1)
     day = first_day[:, None] + 7.0 * np.cumsum(gaps_weeks, axis=1)
-    who, which = np.nonzero(placed & (day < first_day[:, None] + 7 * 300))
+    who, which = np.nonzero(placed & (day < first_day[:, None] + 7 * DRAWN_AHEAD_WEEKS))
     p = GAMMA_GAMMA["p"]
     return Repeats(
         day=day[who, which],

@@ -16,6 +16,7 @@ from models.company.world import (
     NEW_CAMPAIGN,
     NEW_CAMPAIGN_CHANNEL,
     NEW_CAMPAIGN_SHARE,
+    REFUNDED_FRACTION,
     TRACKING_BREAK_DAYS_BEFORE_END,
     rng_of,
 )
@@ -162,7 +163,7 @@ def order_table(history: History) -> pl.DataFrame:
     rng = rng_of(config, "tables", 2)
     orders = with_campaign(history.orders)
     size = len(orders)
-    refund_days = np.where(rng.random(size) < 0.02, rng.integers(1, 30, size), 9999)
+    refund_days = np.where(rng.random(size) < REFUNDED_FRACTION, rng.integers(1, 30, size), 9999)
     end = datetime.combine(config.last_day, datetime.max.time())
     return orders.with_columns(
         margin=(pl.col("revenue") * 0.6).round(2),

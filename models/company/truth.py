@@ -8,13 +8,14 @@ import polars as pl
 
 from models.allocation import allocate
 from models.company.evidence import AB_TESTS, GEO_LIFT
-from models.company.history import History, steady_response
+from models.company.history import DRAWN_AHEAD_WEEKS, History, steady_response
 from models.company.world import (
     CLV_DROP_KEEP,
     FLAT_CHANNEL,
     FLAT_ELASTICITY,
     MARGIN_FRACTION,
     PLANTED,
+    REFUNDED_FRACTION,
     TRACKING_BREAK_DAYS_BEFORE_END,
     World,
 )
@@ -44,21 +45,32 @@ def profit(world: World, spend: np.ndarray, week: int) -> float:
 
 
 def expected_future_value(history: History) -> pl.DataFrame:
-    """True expected revenue of each customer's repeat orders in the next year, given who has left already.
+    """True expected revenue of each customer's repeat orders in the next year, net of refunds, given who has left.
 
     While alive a customer orders at `rate` a week and leaves after an order with chance `dropout`, so is alive
     after u weeks with chance exp(-rate * dropout * u): expected orders are (1 - exp(-rate * dropout * h)) / dropout.
+    Orders are drawn 300 weeks ahead: who has none left has gone, or is alive and slower than that.
     """
     alive = pl.DataFrame({"customer_id": [f"C{number:07d}" for number in np.unique(history.state.repeats.customer)]})
     alive = alive.with_columns(alive=pl.lit(1.0))
     rate, dropout = pl.col("rate"), pl.col("dropout")
-    orders = (1 - (-rate * dropout * CLV_HORIZON_WEEKS).exp()) / dropout
+    orders = (1 - (-rate * dropout * CLV_HORIZON_WEEKS).exp()) / dropout * (1 - REFUNDED_FRACTION)
     silenced = pl.when(pl.col("is_top") & history.world.config.shocks).then(CLV_DROP_KEEP).otherwise(1.0)
-    return history.customers.join(alive, on="customer_id", how="left").select(
-        "customer_id",
-        "source",
-        value=pl.col("alive").fill_null(0.0) * orders * pl.col("mean_value") * silenced,
-        new_value=orders * pl.col("mean_value") + pl.col("mean_value"),
+    seen = history.orders.group_by("customer_id").agg(
+        repeats=pl.len() - 1, first=pl.col("ordered_at").min(), last=pl.col("ordered_at").max()
+    )
+    beyond = DRAWN_AHEAD_WEEKS - (pl.col("last") - pl.col("first")).dt.total_seconds() / (7 * 86400)
+    stays = (1 - dropout) * (-rate * beyond).exp()
+    slow = pl.when(pl.col("repeats") == 0).then(1.0).otherwise(stays / (stays + dropout))
+    return (
+        history.customers.join(alive, on="customer_id", how="left")
+        .join(seen, on="customer_id", how="left")
+        .select(
+            "customer_id",
+            "source",
+            value=pl.coalesce("alive", slow) * orders * pl.col("mean_value") * silenced,
+            new_value=orders * pl.col("mean_value") + pl.col("mean_value") * (1 - REFUNDED_FRACTION),
+        )
     )
 
 
@@ -100,8 +112,13 @@ def truth_of(history: History) -> dict[str, Any]:
         "definitions": {
             "contribution": "expected revenue of the first bookings a channel caused, over the whole history",
             "marginal_roas": "slope of the true steady-state curve at current_spend, in the last week",
-            "clv": "mean expected revenue of the next 365 days over customers whose first booking the channel claims",
-            "clv_new_customer": "mean expected revenue of a new customer: first booking and 365 days of repeats",
+            "clv": (
+                "mean expected revenue of the next 365 days, net of refunds, over customers whose first booking the "
+                "channel claims"
+            ),
+            "clv_new_customer": (
+                "mean expected revenue of a new customer, net of refunds: first booking and 365 days of repeats"
+            ),
             "profit": "margin_fraction * incremental revenue - spend, a week, in steady state",
         },
         "margin_fraction": MARGIN_FRACTION,

@@ -12,6 +12,7 @@ DEFAULT_LAST_DAY = date(2026, 6, 28)  # a Sunday: the demo ends with a complete 
 DEFAULT_CUSTOMERS = 40_000  # two years at about 385 first bookings a week
 ORGANIC_ORDERS_PER_WEEK = 95.0  # first bookings nobody advertised for, at scale 1
 ORDER_VALUE = 180.0  # mean booking in euro: two tickets and now and then a tour
+REFUNDED_FRACTION = 0.02  # of orders, given back whole within a month
 MARGIN_FRACTION = 0.6  # of revenue, left to pay for media
 STREAMS = {"world": 1, "spend": 2, "week": 3, "tables": 4, "calendar": 5}  # independent random streams of one seed
 

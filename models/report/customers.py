@@ -1,10 +1,10 @@
-"""Customer value: tiers, value by channel against what a customer costs, the model's parameters."""
+"""Customer value: tiers, habits, what channels' customers cost and bring over time, the model's parameters."""
 
 from collections.abc import Sequence
 
 import polars as pl
 
-from models.report import decision, figures, wording
+from models.report import acquisition, cohorts, decision, figures, wording
 from models.report.blocks import (
     Block,
     Row,
@@ -13,7 +13,6 @@ from models.report.blocks import (
     cell,
     facts,
     folded,
-    money,
     plain_table,
     present,
     prose,
@@ -24,8 +23,6 @@ from models.report.wording import Words
 
 KEY, TITLE = "customers", "Customer value"
 TIERS = ("Low", "Medium", "High", "VIP")  # in rising order of value
-BENCHMARK = 3.0  # LTV:CAC from which growth is held to be healthy, the industry's rule of thumb
-ACTIONS = {"scale": "good", "optimise": "", "monitor": "warn", "pause": "bad"}
 PARAMETERS = {
     "bg_nbd": "How often customers buy and when they leave (BG/NBD)",
     "gamma_gamma": "What an order is worth (Gamma-Gamma)",
@@ -35,15 +32,17 @@ PARAMETERS = {
 def section(tables: Tables, words: Words, note: str) -> Block:
     """Tiers, the LTV:CAC matrix and the parameters of the value model."""
     tiers = tier_rows(tables["customer_value"]) if "customer_value" in tables else []
-    scorecard = rows_of(tables, "channel_scorecard")
+    scorecard, profile = rows_of(tables, "channel_scorecard"), rows_of(tables, "cohort_profile")
     if not tiers and not scorecard:
         return absent(KEY, TITLE, "No customer value: the source orders switches it on.")
-    blocks: list[Block] = _tiers(tiers, words)
+    blocks: list[Block] = _tiers(tiers, {str(row["name"]): row for row in profile if row["kind"] == "tier"}, words)
     if scorecard:
-        blocks += _scorecard(scorecard, words)
+        blocks += acquisition.matrix(scorecard, words)
     else:
         switch_on = "Value by channel: the sources customers (with channel) and ad_spend switch it on."
         blocks.append(prose(switch_on, "quiet"))
+    blocks += cohorts.curves(rows_of(tables, "cohort_curve"), scorecard, words)
+    blocks += cohorts.habits(profile, words)
     blocks += _parameters(tables)
     for name, summary in (
         ("uplift", "Uplift by segment"),
@@ -87,74 +86,44 @@ def _lead(tiers: Sequence[Row], scorecard: Sequence[Row], words: Words) -> str:
         parts.append(f"{wording.plural(heads, 'customer')} are worth {words.money(total)} from here on.")
         share, held = wording.percent(top["customer_share"]), wording.percent(top["value_share"])
         parts.append(f"{top['tier']} customers, {share} of them, hold {held} of that.")
-    poor = [str(row.get("channel")) for row in scorecard if (wording.number(row.get("clv_to_cac")) or BENCHMARK) < 1]
+    poor = [str(row.get("channel")) for row in scorecard if _is_poor(row)]
     if poor:
         parts.append(f"A customer from {wording.listing(poor)} costs more than it will bring.")
     return " ".join(parts)
 
 
-def _tiers(tiers: Sequence[Row], words: Words) -> list[Block]:
+def _is_poor(row: Row) -> bool:
+    ratio = wording.number(row.get("clv_to_cac"))
+    return ratio is not None and ratio < 1.0
+
+
+def _tiers(tiers: Sequence[Row], profile: dict[str, Row], words: Words) -> list[Block]:
     if not tiers:
         return []
     shares = {"Customers": [row["customer_share"] for row in tiers], "Value": [row["value_share"] for row in tiers]}
-    columns = ["Tier", "Customers", "Mean value each", "Still active", "Share of customers", "Share of value"]
+    columns = ["Tier", "Customers", "Mean value each", "Still active", "Share of customers", "Share of value", "Rule"]
+    whole = all(cohorts.ends(profile.get(str(row["tier"]), {}), words) for row in tiers)
     rows = [
         [
             cell(row["tier"]),
             cell(wording.count(row["customers"]), row["customers"]),
-            cell(words.money(row["clv_mean"]), row["clv_mean"], sub=_typical(row, words)),
+            cell(
+                words.money(row["clv_mean"]),
+                row["clv_mean"],
+                sub=cohorts.ends(profile[str(row["tier"])] if whole else row, words),
+            ),
             cell(wording.percent(row.get("alive_probability")), row.get("alive_probability")),
             cell(wording.percent(row["customer_share"]), row["customer_share"]),
             cell(wording.percent(row["value_share"]), row["value_share"]),
+            cell(profile.get(str(row["tier"]), {}).get("description")),
         ]
         for row in tiers
     ]
-    caption = "Value tiers; the interval is that of the tier’s median customer"
+    of_whom = "90 % intervals of the mean" if whole else "the interval is that of the tier’s median customer"
     return [
         figures.stacked("fig-tiers", "Who holds the value", [str(row["tier"]) for row in tiers], shares),
-        table(caption, columns, rows, kinds="tnnnnn"),
+        table(f"Value tiers; {of_whom}", columns, rows, kinds="tnnnnnw"),
     ]
-
-
-def _typical(row: Row, words: Words) -> str:
-    return wording.span(words.money(row.get("clv_p05")), words.money(row.get("clv_p95")))
-
-
-def _scorecard(scorecard: Sequence[Row], words: Words) -> list[Block]:
-    ordered = sorted(
-        scorecard, key=lambda row: (-(wording.number(row.get("clv_to_cac")) or 0.0), str(row.get("channel")))
-    )
-    columns = [
-        "Channel",
-        "Spend",
-        "New customers",
-        "Cost of one (CAC)",
-        "Value of one (CLV)",
-        "CLV : CAC",
-        "Pays back in",
-        "Quality",
-        "Action",
-    ]
-    rows = [
-        [
-            cell(row.get("channel")),
-            money(words, row, "spend"),
-            cell(wording.count(row.get("new_customers")), row.get("new_customers")),
-            money(words, row, "cac"),
-            cell(words.money(row.get("clv_mean")), row.get("clv_mean"), sub=_typical(row, words)),
-            cell(wording.ratio(row.get("clv_to_cac")), row.get("clv_to_cac")),
-            _months(row),
-            cell(row.get("quality")),
-            cell(row.get("action"), tone=ACTIONS.get(str(row.get("action")).lower(), "")),
-        ]
-        for row in ordered
-    ]
-    return [table("What a customer costs and brings, by channel", columns, rows, kinds="tnnnnnntt")]
-
-
-def _months(row: Row) -> Block:
-    months = wording.number(row.get("payback_months"))
-    return cell(wording.NONE if months is None else f"{months:.1f} months", months)
 
 
 def _parameters(tables: Tables) -> list[Block]:

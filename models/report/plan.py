@@ -30,6 +30,10 @@ HELD_BY = {  # the allocator's names of limits, in words
     "max_change_down": "change limit",
     "curve_end": "end of its curve",
     "zero": "not worth starting",
+    "group": "limit of its group",
+    "off_or_at_least": "least when on",
+    "min_line_roas": "its own ROAS",
+    "max_moves": "number of moves",
 }
 
 

@@ -25,7 +25,7 @@ SOURCES = {  # table: columns a file must have, columns it may have that were pr
     "kpi": ("date value", "orders geo currency"),
     "orders": (
         "order_id customer_id ordered_at revenue",
-        "margin currency country channel campaign refunded_at",
+        "margin currency country channel campaign refunded_at refunded party_size starts_at category",
     ),
     "customers": ("customer_id acquired_at", "channel campaign device destination keyword_type"),
     "clicks": (
@@ -55,6 +55,33 @@ RESULTS = {  # table: columns promised beyond run_id and as_of
         "composite_score action"
     ),
     "click_value": "channel campaign conversion_probability value_per_conversion value_per_click clicks",
+    "channel_value": "channel customers clv_mean clv_p05 clv_p95 error_parameters error_customers",
+    "new_customer_value": (
+        "channel campaign customers first_order_value clv_mean clv_p05 clv_p95 horizon_days "
+        "observed_fraction shrinkage method"
+    ),
+    "early_value": "group customer_id cutoff_date value_mean value_p05 value_p95 method",
+    "value_contribution": "group customer_id cutoff_date feature contribution",
+    "value_holdout": (
+        "model_id group candidate decile is_served horizon_days judged_from customers actual_total "
+        "expected_total actual_mean expected_mean bias_fraction mae mae_equal_totals spearman "
+        "decile_error_fraction coverage_fraction"
+    ),
+    "cohort_curve": (
+        "channel cohort_month month customers value_per_customer value_p05 value_p95 retention "
+        "returned_fraction observed expected_value"
+    ),
+    "cohort_profile": (
+        "kind name description customers customer_fraction clv_mean clv_p05 clv_p95 clv_fraction "
+        "orders_mean revenue_mean revenue_fraction switch_on"
+    ),
+    "keyword_value": (
+        "channel campaign keyword conversion_probability conversion_probability_p05 "
+        "conversion_probability_p95 value_per_conversion value_per_conversion_p05 "
+        "value_per_conversion_p95 value_per_click value_per_click_p05 value_per_click_p95 clicks "
+        "conversions new_customer_share method"
+    ),
+    "feature_contribution": "model_id model line feature contribution_abs_mean contribution_mean",
     "uplift": "experiment_id segment uplift_mean uplift_p05 uplift_p95 persuadable share",
     "experiment_readout": (
         "experiment_id arm units rate lift p_value_adjusted probability_best minimal_detectable_effect decision"

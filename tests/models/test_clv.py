@@ -316,3 +316,48 @@ def test_impossible_histories_are_refused_by_name(column, value, words):
 def test_config_names_the_field_it_refuses(broken):
     with pytest.raises(ValueError, match=next(iter(broken))):
         clv.CLVConfig(**broken)
+
+
+def test_a_million_orders_of_one_customer_are_valued():
+    rfm = frame([1_000_000] + [0] * 50, [2_000.0] + [0.0] * 50, [2_000.0] * 51, [3.0] + [0.0] * 50)
+    fitted = clv.fit(rfm, CONFIG)
+    value = clv.predict(fitted, rfm, CONFIG)
+    assert fitted.verdict == "REVIEW"
+    assert value["clv_mean"][0] == pytest.approx(3.0 * 500.0 * 365.0, rel=0.05)  # 500 orders a day go on
+    assert value["clv_p05"][0] < value["clv_mean"][0] < value["clv_p95"][0]
+
+
+def test_a_long_horizon_stays_finite_and_discounting_bounds_it(cdnow, cdnow_fit):
+    years = [clv.predict(cdnow_fit, cdnow, clv.CLVConfig(horizon_days=365 * n))["clv_mean"].sum() for n in (1, 5, 20)]
+    assert years[0] < years[1] < years[2]
+    config = clv.CLVConfig(horizon_days=365 * 20, discount_rate_annual=0.15)
+    assert clv.predict(cdnow_fit, cdnow, config)["clv_mean"].sum() < 0.6 * years[2]
+
+
+def test_values_in_margin_are_those_of_the_margin_columns(cdnow, cdnow_fit):
+    rfm = cdnow.with_columns(margin_mean=0.4 * pl.col("monetary_mean"), margin_total=0.4 * pl.col("revenue_total"))
+    config = clv.CLVConfig(value="margin")
+    margin = clv.predict(clv.fit(rfm, config), rfm, config)
+    revenue = clv.predict(cdnow_fit, cdnow, CONFIG)
+    np.testing.assert_allclose(margin["clv_mean"], 0.4 * revenue["clv_mean"], rtol=1e-6)
+    np.testing.assert_allclose(margin["clv_p95"], 0.4 * revenue["clv_p95"], rtol=1e-6)
+    with pytest.raises(DataError, match="margin_mean"):
+        clv.fit(cdnow, config)
+    with pytest.raises(ValueError, match="value"):
+        clv.CLVConfig(value="profit")
+
+
+def test_losses_count_as_no_value(cdnow):
+    rfm = cdnow.with_columns(margin_mean=-pl.col("monetary_mean"), margin_total=-pl.col("revenue_total"))
+    config = clv.CLVConfig(value="margin")
+    fitted = clv.fit(rfm, config)
+    assert fitted.verdict == "REVIEW"
+    assert clv.predict(fitted, rfm, config)["clv_mean"].max() == 0.0
+
+
+def test_rows_valued_in_blocks_are_valued_alike(cdnow, cdnow_fit, monkeypatch):
+    whole = clv.predict(cdnow_fit, cdnow, CONFIG)
+    monkeypatch.setattr("models.clv_value.ROWS_AT_ONCE", 300)
+    blocks = clv.predict(cdnow_fit, cdnow, CONFIG)
+    np.testing.assert_allclose(blocks["clv_mean"], whole["clv_mean"], rtol=1e-12)
+    np.testing.assert_allclose(blocks["clv_p95"], whole["clv_p95"], rtol=0.02, atol=0.05)  # grids end elsewhere

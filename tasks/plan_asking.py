@@ -1,0 +1,292 @@
+"""Plans on demand: from the champion's curves or anybody's, under other wishes, and why a plan is what it is."""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import date
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from models import response
+from models.allocation import AllocationConfig, allocate
+from models.errors import ConfigError, DataError
+from models.flighting import FlightConfig, plan_flights
+from models.mmm import store
+from models.mmm.fitted import weights_of
+from models.modes import frontier, unknown_budget
+from models.plan import Plan
+from models.plan_changes import explain
+from models.response import ResponseCurves
+from models.run import Run
+from tasks.planning import (
+    BASE,
+    adopt,
+    champion_curves,
+    completed,
+    current_spend,
+    inputs_of,
+    line_rows,
+    make_plans,
+    next_monday,
+    plan_lines,
+    plan_name,
+    plan_names,
+    recent_spend,
+    store_plans,
+    summary_row,
+)
+from tasks.registry import artefact_folder
+from tasks.workspace import code_sha256, identify, latest_day, lock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modes:
+    """What is asked of a plan beside its rules: nothing, by default."""
+
+    unknown_budget: bool = False  # spend while it pays, up to a total if one is given
+    min_marginal_roas: float | None = None  # of the last unit of money, with `unknown_budget`
+    frontier: bool = False
+    flight_weeks: int | None = None
+
+
+def with_wishes(config: AllocationConfig, constraints: Path | None, wishes: dict[str, Any]) -> AllocationConfig:
+    """The configured allocation with a constraints file's keys and the command line's wishes on top.
+
+    Raises
+    ------
+    ConfigError : the file is no YAML mapping, has an unknown key, or a value is out of range.
+    """
+    changes: dict[str, Any] = {}
+    if constraints is not None:
+        try:
+            content = yaml.safe_load(constraints.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{constraints} could not be read as YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(content, dict):
+            raise ConfigError(f"{constraints} is not a mapping; expected keys as in `allocation` of marginal.yaml.")
+        changes = content.get("allocation", content)
+    changes |= wishes
+    valid = {entry.name for entry in fields(AllocationConfig)}
+    if unknown := sorted(set(changes) - valid):
+        raise ConfigError(f"Unknown constraint {unknown[0]}; expected one of {', '.join(sorted(valid))}.")
+    try:
+        return replace(config, **changes)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"The constraints cannot be used: {error}") from error
+
+
+def plan_on_workspace(
+    workspace: Path,
+    config: AllocationConfig,
+    money: str,
+    wishes: dict[str, Any],
+    constraints: Path | None,
+    wants_adoption: bool,
+    modes: Modes | None = None,
+) -> dict[str, Any]:
+    """A plan from the champion's curves; with `wants_adoption` it is stored and put in force.
+
+    Raises
+    ------
+    ConfigError : nothing has been run here yet, or a plan of unknown budget is to be adopted.
+    """
+    warehouse, modes = workspace / "warehouse.duckdb", modes or Modes()
+    day = latest_day(warehouse)
+    if day is None:
+        raise ConfigError(f"{workspace} has no data yet; expected a workspace that has been run.\nRun: marginal run")
+    config = with_wishes(config, constraints, wishes)
+    asked = json.dumps([asdict(config), asdict(modes)], sort_keys=True, default=str)
+    run = Run(run_id=identify(asked, "", code_sha256(), day, "plan"), as_of=day, seed=0, workspace=workspace)
+    with lock(workspace):
+        if modes.unknown_budget:
+            if wants_adoption:
+                raise ConfigError(
+                    "A plan of unknown budget says how much would pay; it cannot be adopted as it is.\n"
+                    "Look at its planned_spend, then adopt with: marginal plan --budget X --adopt"
+                )
+            plans = {BASE: _while_it_pays(run, config, modes, money)}
+        else:
+            _, plans = make_plans(run, config, money)
+        if wants_adoption:
+            store_plans(run, plans, config)
+            adopt(warehouse, plans[BASE].plan_id)
+        found = answer(plans, next_monday(day), wants_adoption)
+        if modes.frontier or modes.flight_weeks:
+            champion, curves = champion_curves(run)
+            current = current_spend(run)
+            today = {line: current.get(line, 0.0) for line in curves.lines}
+            config = completed(run, config, curves)
+            if modes.frontier:
+                found["frontier"] = frontier(curves, today, config).to_dicts()
+            if modes.flight_weeks:
+                fitted = store.load(artefact_folder(run, champion.model_id))
+                kernels = dict(zip(fitted.data.channels, weights_of(fitted).mean(axis=0).tolist(), strict=True))
+                before = recent_spend(run)
+                total = config.total if config.total is not None else sum(today.values())
+                found["flights"] = flown(curves, total, modes.flight_weeks, kernels, before)
+    return found
+
+
+def _while_it_pays(run: Run, config: AllocationConfig, modes: Modes, money: str) -> Plan:
+    champion, curves = champion_curves(run)
+    spend = current_spend(run)
+    today = {line: spend.get(line, 0.0) for line in curves.lines}
+    return unknown_budget(
+        curves,
+        today,
+        replace(completed(run, config, curves), max_change_fraction=None),  # how much would pay, not the next step
+        min_marginal_roas=modes.min_marginal_roas,
+        plan_id=plan_name(run, champion, config),
+        money=money,
+    )
+
+
+def plan_on_curves(
+    curves: Path, constraints: Path | None, wishes: dict[str, Any], modes: Modes | None = None
+) -> dict[str, Any]:
+    """The allocator alone, on anybody's curves: no workspace, no current spend.
+
+    Raises
+    ------
+    ConfigError : there is no total to allocate.
+    """
+    config, modes = with_wishes(AllocationConfig(), constraints, wishes), modes or Modes()
+    if config.total is None and not modes.unknown_budget:
+        raise ConfigError("There is no budget to allocate.\nGive --budget, or total in the constraints file.")
+    lines = read_curves(curves)
+    if modes.unknown_budget:
+        plan = unknown_budget(lines, None, config, min_marginal_roas=modes.min_marginal_roas)
+    else:
+        plan = allocate(lines, None, config)
+    found = answer({BASE: plan}, None, adopted=False)
+    if modes.frontier:
+        found["frontier"] = frontier(lines, None, config).to_dicts()
+    if modes.flight_weeks and config.total is not None:
+        found["flights"] = flown(lines, config.total, modes.flight_weeks, {}, {})
+    return found
+
+
+def flown(
+    curves: ResponseCurves,
+    weekly: float,
+    weeks: int,
+    kernels: dict[str, list[float]],
+    before: dict[str, list[float]],
+) -> dict[str, Any]:
+    """A weekly total over several weeks: always-on, pulse and optimised, with the bound and the best one's spends."""
+    config = FlightConfig(total=weekly * weeks, weeks=weeks, kernels=kernels, spend_before=before)
+    flights = plan_flights(curves, config)
+    best = flights.best()
+    return {
+        "table": flights.table().to_dicts(),
+        "upper_bound": flights.upper_bound,
+        "best": best.kind,
+        "spend": dict(zip(flights.lines, best.spend.T.tolist(), strict=True)),
+    }
+
+
+def explain_plan(workspace: Path, plan_id: str, money: str) -> dict[str, Any]:
+    """Why each line of a stored plan moved, against the plan made before it.
+
+    Raises
+    ------
+    ConfigError : no plan of this name is stored.
+    """
+    warehouse = workspace / "warehouse.duckdb"
+    names = plan_names(warehouse)
+    if plan_id not in names:
+        near = ", ".join(names[-3:]) or "none"
+        raise ConfigError(f"No plan {plan_id} is stored here; expected one of the plans made, the last are: {near}.")
+    day = latest_day(warehouse) or date.min
+    run = Run(run_id="explain", as_of=day, seed=0, workspace=workspace)
+    earlier = names[: names.index(plan_id)]
+    lines = plan_lines(warehouse, plan_id)
+    result: dict[str, Any] = {"plan_id": plan_id, "before": earlier[-1] if earlier else None, "lines": lines}
+    if earlier:
+        found = explain(inputs_of(run, earlier[-1]), inputs_of(run, plan_id), money)
+        result |= {"changed": list(found.changed), "moves": found.frame.to_dicts()}
+    return result
+
+
+def told_explanation(result: dict[str, Any]) -> str:
+    """How the reasons of a plan read."""
+    rows = [f"Plan {result['plan_id']}"]
+    rows += [
+        f"  {row['line']:24}{row['spend']:>12,.0f} ->{row['planned_spend']:>12,.0f}  {row['reason']}"
+        for row in result["lines"]
+    ]
+    if result["before"] is None:
+        return "\n".join([*rows, "It is the first plan here: there is none before it to compare with."])
+    causes = ", ".join(result["changed"]) or "nothing"
+    rows.append(f"Against the plan before it, {result['before']}, this changed: {causes}.")
+    rows += [f"  {row['line']:24}{row['change']:>+12,.0f}  {row['reason']}" for row in result["moves"]]
+    return "\n".join(rows)
+
+
+def answer(plans: dict[str, Plan], period_start: date | None, adopted: bool) -> dict[str, Any]:
+    """What `marginal plan --json` prints."""
+    base = plans[BASE]
+    return {
+        "plan_id": base.plan_id,
+        "summary": summary_row(base, in_force=adopted),
+        "lines": line_rows(base, period_start),
+        "constraints": [asdict(price) for price in base.constraints],
+        "scenarios": {name: summary_row(plan, in_force=False) for name, plan in plans.items() if name != BASE},
+    }
+
+
+def read_curves(file: Path) -> ResponseCurves:
+    """Curves from CSV or Parquet."""
+    if not file.is_file():
+        raise ConfigError(f"{file} does not exist; expected a CSV or Parquet file of line, spend, response [, draw].")
+    try:
+        return response.load(file)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{file} could not be read: {str(error).splitlines()[0]}\nExpected CSV or Parquet.") from error
+
+
+def told_plan(result: dict[str, Any], *, with_scenarios: bool = False) -> str:
+    """How a plan reads."""
+    summary = result["summary"]
+    rows = [f"{'line':24}{'today':>12}{'planned':>12}{'next euro':>11}  why"]
+    rows += [
+        f"{row['line']:24}{_money(row['spend']):>12}{row['planned_spend']:>12,.0f}{row['marginal_value']:>11.2f}"
+        f"  {row['reason']}"
+        for row in result["lines"]
+    ]
+    rows.append(
+        f"Expected value {summary['value_mean']:,.0f} a week (90 %: {summary['value_p05']:,.0f} to "
+        f"{summary['value_p95']:,.0f}); no plan can be worth more than {summary['upper_bound']:,.0f}."
+    )
+    rows += [
+        f"{price['name']}: loosened by {price['per']} it would bring {price['shadow_price']:,.3f} more."
+        for price in result["constraints"]
+        if price["binding"]
+    ]
+    if with_scenarios:
+        rows += [
+            f"{name:>6}: budget {other['budget']:,.0f}, expected value {other['value_mean']:,.0f}, "
+            f"ROAS {other['roas_mean']:.2f}"
+            for name, other in result["scenarios"].items()
+        ]
+    rows.append(f"Verdict: {summary['verdict']}. {summary['reason']}")
+    if "flights" in result:
+        rows.append(f"Best over the weeks: {result['flights']['best']}.")
+        rows += [
+            f"  {row['kind']:12} value {row['value']:>14,.0f}  ROAS {row['roas']:.2f}, "
+            f"at most {row['gap_fraction']:.1%} below the best possible"
+            for row in result["flights"]["table"]
+        ]
+    rows += [
+        f"{row['risk']:10} budget {row['budget']:>12,.0f}  value {row['value_mean']:>12,.0f}  "
+        f"ROAS {row['roas_mean']:.2f}{'  efficient' if row['is_efficient'] else ''}"
+        for row in result.get("frontier", [])
+    ]
+    return "\n".join(rows)
+
+
+def _money(amount: float) -> str:
+    return "" if isnan(amount) else f"{amount:,.0f}"  # no spend today is known of lines from a file
