@@ -90,7 +90,6 @@ def _scores(scorecard: Sequence[Row]) -> list[Block]:
         "Conversion rate",
         "Order again",
         "ROAS, CLV-adjusted",
-        "Action",
     ]
     rows = [
         [
@@ -100,13 +99,12 @@ def _scores(scorecard: Sequence[Row]) -> list[Block]:
             cell(wording.percent(row.get("conversion_rate")), row.get("conversion_rate")),
             cell(wording.percent(row.get("retention")), row.get("retention"), sub=_within(row)),
             cell(wording.ratio(row.get("clv_adjusted_roas")), row.get("clv_adjusted_roas"), sub=_of_roas(row)),
-            _action(row),
         ]
         for row in scored
     ]
     return [
         _bars(scored),
-        table("The score and its parts, in points", columns, rows, kinds="tnnnnnnnns"),
+        table("The score and its parts, in points", columns, rows, kinds="tnnnnnnnn"),
         prose(
             "The score adds CLV:CAC × 25 (at most 50), conversion rate × 500, the share who order again × 30, and up "
             "to 10 for what the next euro returns against the best channel, to 100 at most. Where a part is not known "
