@@ -20,6 +20,7 @@ from clv_real import clv_demo, clv_real
 from clv_scale import clv_scale
 from faults import faults
 from ingest import ingest
+from mmm import mmm, mmm_calibration, mmm_demo, mmm_gate, mmm_second, mmm_speed, mmm_stability
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -121,6 +122,13 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
     "clv_scale": ("Customer value at scale, beside lifetimes", clv_scale),
     "clicks": ("Conversion and delay of clicks", clicks),
     "allocation": ("The allocator, beside exact optima and rivals", allocation),
+    "mmm": ("Mix model: published truths", mmm),
+    "mmm_demo": ("Mix model: ten demo companies", mmm_demo),
+    "mmm_second": ("Mix model: a second generator", mmm_second),
+    "mmm_calibration": ("Mix model: simulation-based calibration", mmm_calibration),
+    "mmm_speed": ("Mix model: speed", mmm_speed),
+    "mmm_gate": ("Mix model: verdicts on public data", mmm_gate),
+    "mmm_stability": ("Mix model: refits at eight dates", mmm_stability),
     "faults": ("Planted faults, and clean companies", faults),
     "ingest": ("Loading at scale, beside bare DuckDB", ingest),
 }

@@ -46,6 +46,10 @@ class GateConfig:
     silent_spend_fraction_pass: float = 0.1  # of spend on channels about which the data were silent
     weeks_per_parameter_pass: float = 1.5  # fewer weeks leave the answer to the priors
     repeated_week_fraction_pass: float = 0.5  # of weeks with spend exactly as the week before: monthly totals
+    k_hat_pass: float = 0.7  # Vehtari et al. (2024): above, importance weights tell nothing
+    outlier_p_value_pass: float = 0.01  # chance that noise alone would leave a week as far out as the farthest
+    entangled_pass: float = 0.7  # posterior correlation below minus this: two channels share one effect between them
+    roas_ratio_pass: float = 10.0  # upper over lower end of a 90 % interval: beyond, a plan should not lean on it
     correlation_pass: float = 0.95  # between the spends of two channels: beyond, their sum is known, not their split
 
     def __post_init__(self) -> None:

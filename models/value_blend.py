@@ -187,7 +187,7 @@ def predict(fitted: FittedBlend, lifetimes: clv.FittedCLV, table: pl.DataFrame, 
             np.where(np.isnan(end), np.nan_to_num(growths[0], nan=1.0), end) for end in growths
         ]  # an end that is 0 tells nothing of its growth
         mean, low, high = expected * grow[0], low * grow[1], high * grow[2]
-        low = np.minimum(low, high)
+        low, high = np.minimum(np.minimum(low, high), mean), np.maximum(high, mean)  # the mean may be another model's
     return table.select(
         *KEY,
         pl.Series("value_mean", mean, dtype=pl.Float64),

@@ -123,7 +123,7 @@ def plan_on_workspace(
                 found["frontier"] = frontier(curves, today, config).to_dicts()
             if modes.flight_weeks:
                 fitted = store.load(artefact_folder(run, champion.model_id))
-                kernels = dict(zip(fitted.data.channels, weights_of(fitted).mean(axis=0).tolist(), strict=True))
+                kernels = dict(zip(fitted.data.channels, weights_of(fitted).mean(axis=1).T.tolist(), strict=True))
                 before = recent_spend(run)
                 total = config.total if config.total is not None else sum(today.values())
                 found["flights"] = flown(curves, total, modes.flight_weeks, kernels, before)
@@ -253,14 +253,16 @@ def told_plan(result: dict[str, Any], *, with_scenarios: bool = False) -> str:
     summary = result["summary"]
     rows = [f"{'line':24}{'today':>12}{'planned':>12}{'next euro':>11}  why"]
     rows += [
-        f"{row['line']:24}{_money(row['spend']):>12}{row['planned_spend']:>12,.0f}{row['marginal_value']:>11.2f}"
+        f"{row['line']:24}{_money(row['spend']):>12}{row['planned_spend']:>12,.0f}{row['marginal_value']:>11.3g}"
         f"  {row['reason']}"
         for row in result["lines"]
     ]
     rows.append(
-        f"Expected value {summary['value_mean']:,.0f} a week (90 %: {summary['value_p05']:,.0f} to "
-        f"{summary['value_p95']:,.0f}); no plan can be worth more than {summary['upper_bound']:,.0f}."
+        f"Expected value {summary['value_mean']:,.0f} a week "
+        f"(90 %: {summary['value_p05']:,.0f} to {summary['value_p95']:,.0f})."
     )
+    counted = "" if summary["risk"] == "mean" else f" Counted as {summary['risk']} it is {summary['risk_value']:,.0f}."
+    rows.append(f"No plan under these rules is worth more than {summary['upper_bound']:,.0f}.{counted}")
     rows += [
         f"{price['name']}: loosened by {price['per']} it would bring {price['shadow_price']:,.3f} more."
         for price in result["constraints"]
@@ -282,8 +284,9 @@ def told_plan(result: dict[str, Any], *, with_scenarios: bool = False) -> str:
         ]
     rows += [
         f"{row['risk']:10} budget {row['budget']:>12,.0f}  value {row['value_mean']:>12,.0f}  "
-        f"ROAS {row['roas_mean']:.2f}{'  efficient' if row['is_efficient'] else ''}"
+        f"ROAS {row['roas_mean']:.2f}"
         for row in result.get("frontier", [])
+        if row["is_efficient"]
     ]
     return "\n".join(rows)
 

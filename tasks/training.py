@@ -14,8 +14,9 @@ from models import response
 from models.gate import GateConfig, Status
 from models.media_weeks import media_weeks
 from models.mmm import store
-from models.mmm.checks import verdict
+from models.mmm.checks import channel_verdicts, verdict
 from models.mmm.config import MMMConfig
+from models.mmm.detail import channel_detail, weekly_contributions
 from models.mmm.fit import fit
 from models.mmm.results import channel_table, response_curves
 from models.run import Run
@@ -49,7 +50,7 @@ def train_mmm(run: Run, config: MMMConfig, gate: GateConfig, every_days: int, fo
     inputs = [frame_sha256(frame) for frame in (spend, kpi, controls, lift_tests)]
     model_id = model_name("mmm", *inputs, json.dumps([asdict(config), asdict(gate)]), code_sha256())
     started = perf_counter()
-    fitted = fit(media_weeks(spend, kpi, controls, lift_tests), config)
+    fitted = fit(media_weeks(spend, kpi, controls, lift_tests), config)  # from no earlier fit: it can be made again
     seconds = perf_counter() - started
     judged = verdict(fitted, gate)
     folder = artefact_folder(run, model_id)
@@ -59,13 +60,16 @@ def train_mmm(run: Run, config: MMMConfig, gate: GateConfig, every_days: int, fo
     table = pl.lit(model_id).alias("model_id")
     replace_rows(run.warehouse, "out.mmm_channel", channel_table(fitted).select(table, pl.all()), run)
     replace_rows(run.warehouse, "out.response_curve", response.curve_table(curves).select(table, pl.all()), run)
+    replace_rows(run.warehouse, "out.mmm_week", weekly_contributions(fitted).select(table, pl.all()), run)
+    replace_rows(run.warehouse, "out.mmm_channel_detail", channel_detail(fitted).select(table, pl.all()), run)
     reasons = [str(check) for check in judged.reasons]
+    by_channel = {name: one.as_dict() for name, one in channel_verdicts(fitted, gate).items()}
     entry = ModelRun(
         model_id=model_id,
         model="mmm",
         verdict=str(judged.status),
         is_champion=judged.status != Status.FAIL,
-        metrics=plain_json({**fitted.metrics, "reasons": reasons}),
+        metrics=plain_json({**fitted.metrics, "reasons": reasons, "channels": by_channel}),
         data_from=fitted.data.week_start[0].item(),
         data_to=last,
         fit_seconds=seconds,

@@ -1,15 +1,23 @@
 """The Bayesian marketing mix model.
 
 data          what the model is fed: weekly KPI, spend, controls, lift tests
-config        sampler settings, priors
+config        form of the model, sampler settings, priors
 design        the linear part: intercept, trend, season, controls
-media         carry-over with saturation, in numpy
+media         carry-over and saturation, in numpy
 lift          lift tests in the sampler's units
-likelihood    the log likelihood with its gradient, compiled by numba
-model         the PyMC model of the media parameters
-fit           sampling, diagnostics, holdout score -> FittedMMM
+inputs        the arrays that the density reads, priors laid out
+prior_check   what the priors say before any data; an earlier study as a prior
+likelihood    the log density with its gradient, compiled by numba
+model         the same model in PyMC, linear part and all
+sampler       the posterior mode, then NUTS on a target made round by it
+quick         an approximation by importance sampling, judged by k-hat
+fit           fit, quick_fit -> FittedMMM; warm start; holdout score
 fitted        the posterior and what follows from it: contributions, baseline, prediction
-results       channel table, response curves
-checks        what the gate looks at
+scores        R2, MAPE, CRPS, coverage
+results       channel table, marginal ROAS, response curves
+detail        weekly contributions, half-lives, saturation levels, sensitivity
+selection     candidate forms compared: BIC, leave-one-out, forecasts, stacking; decay table
+stability     refits at successive dates: what moved and why
+checks        what the gate looks at, for the model and for each channel
 store         a fitted model on disk
 """

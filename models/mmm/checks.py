@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.gate import Check, GateConfig, Verdict, at_least, at_most, judge, none_of
-from models.mmm.fitted import FittedMMM, baseline, expected_kpi
+from models.mmm.fitted import FittedMMM, baseline, contributions, expected_kpi, with_noise
 
 Array = NDArray[np.float64]
 
@@ -21,9 +21,42 @@ def mmm_checks(fitted: FittedMMM, config: GateConfig) -> tuple[Check, ...]:
     return (*_sampler_checks(fitted, config), *_fit_checks(fitted, config), *_data_checks(fitted, config))
 
 
+def channel_verdicts(fitted: FittedMMM, config: GateConfig | None = None) -> dict[str, Verdict]:
+    """What the data can tell of each channel: PASS or REVIEW; a channel that never ran is a FAIL.
+
+    A plan may hold a channel under REVIEW at its spend and move the others.
+    """
+    config, data = config or GateConfig(), fitted.data
+    total = contributions(fitted).sum(axis=1)
+    low, high = np.quantile(total, [0.05, 0.95], axis=0)
+    pairs = entangled(fitted, config.entangled_pass)
+    alike = _alike(data.channels, data.spend, config.correlation_pass)
+    monthly = _monthly(data.channels, data.spend, config.repeated_week_fraction_pass)
+    verdicts = {}
+    for i, name in enumerate(data.channels):
+        test = "Plan a lift test, or vary its spend."
+        ratio = float(high[i] / low[i]) if low[i] > 0 else float("nan")  # no spend at all: a FAIL
+        partners = [other if one == name else one for one, other, _ in pairs if name in (one, other)]
+        twins = [pair for pair in alike if name in pair.split(" ~ ")]
+        verdicts[name] = judge(
+            (
+                at_most("prior_share", float(fitted.effect_contraction[i]), config.contraction_max, None, test),
+                at_most("roas_ratio", ratio, config.roas_ratio_pass, None, test),
+                none_of("constant_spend", [name] * _is_constant(data.spend[:, i]), "spend that varies", test),
+                none_of("monthly_spend", [name] * (name in monthly), "weekly spend as it ran", "Load weekly spend."),
+                none_of("alike_channels", twins, "spend unlike every other channel's", "Join them, or test one."),
+                none_of("entangled_channels", partners, "an effect apart from every other channel's", test),
+            )
+        )
+    return verdicts
+
+
 def _sampler_checks(fitted: FittedMMM, config: GateConfig) -> tuple[Check, ...]:
     metrics = fitted.metrics
     n_draws = fitted.config.chains * fitted.config.draws
+    if (k_hat := metrics.get("k_hat")) is not None:  # a quick fit: no chains that could disagree
+        longer = "The quick approximation does not hold here: fit by sampling."
+        return (at_most("k_hat", float(k_hat), config.k_hat_pass, config.k_hat_pass, longer),)
     longer = "Raise mmm.tune and mmm.draws; if it stays, a channel is too much like another."
     return (
         at_most("r_hat_max", _number(metrics["r_hat_max"]), config.r_hat_pass, config.r_hat_review, longer),
@@ -55,6 +88,14 @@ def _fit_checks(fitted: FittedMMM, config: GateConfig) -> tuple[Check, ...]:
             None,
             "Misses come in runs, so something that lasts for weeks is missing: add a control, or bend the trend more "
             "(mmm.trend_knot_weeks). Until then read the intervals as too narrow.",
+        ),
+        at_least(
+            "outlier",
+            outlier_p_value(fitted),
+            config.outlier_p_value_pass,
+            None,
+            f"The week of {_farthest_week(fitted)} lies far from what the model expects: state what happened as a "
+            "control (an event, an outage), or set mmm.noise to student_t.",
         ),
         at_most(
             "negative_baseline",
@@ -111,6 +152,14 @@ def _data_checks(fitted: FittedMMM, config: GateConfig) -> tuple[Check, ...]:
             f"spends correlated by at most {config.correlation_pass:g}",
             "Only the sum of such a pair is known, not its split: join them, or test one.",
         ),
+        none_of(
+            "entangled_channels",
+            (f"{one} ~ {other}" for one, other, _ in entangled(fitted, config.entangled_pass)),
+            f"effects correlated by no less than -{config.entangled_pass:g} in the posterior",
+            "What one gains the other loses: a lift test on "
+            + " or ".join(dict.fromkeys(test for *_, test in entangled(fitted, config.entangled_pass)))
+            + " would separate them.",
+        ),
         at_least(
             "weeks_per_parameter",
             data.n_weeks / n_parameters,
@@ -119,7 +168,7 @@ def _data_checks(fitted: FittedMMM, config: GateConfig) -> tuple[Check, ...]:
             f"{data.n_weeks} weeks for {n_parameters} parameters: priors carry much of the answer. Add history, or "
             "join small channels.",
         ),
-        none_of("lift_tests", fitted.notes, "every lift test to be used", "Correct the test, or leave it out."),
+        none_of("lift_tests", fitted.notes, "every lift test and belief to be used", "Correct it, or leave it out."),
     )
 
 
@@ -134,6 +183,38 @@ def residual_memory_p_value(fitted: FittedMMM) -> float:
     fresh = np.random.default_rng([fitted.config.seed, 4]).standard_normal(residual.shape)
     exceeding = int((_lag_one(fresh) >= _lag_one(residual)).sum())
     return (exceeding + 1) / (fitted.n_draws + 1)
+
+
+def outlier_p_value(fitted: FittedMMM) -> float:
+    """Posterior predictive probability that noise alone puts some week as far out as the farthest one is. In (0, 1].
+
+    Sources: Gelman et al., Bayesian Data Analysis, 3rd ed., section 6.3.
+    """
+    residual = fitted.data.kpi - expected_kpi(fitted)
+    fresh = with_noise(fitted, np.zeros(residual.shape), np.random.default_rng([fitted.config.seed, 6]))
+    exceeding = int((np.abs(fresh).max(axis=1) >= np.abs(residual).max(axis=1)).sum())
+    return (exceeding + 1) / (fitted.n_draws + 1)
+
+
+def _farthest_week(fitted: FittedMMM) -> np.datetime64:
+    miss = np.abs(fitted.data.kpi - expected_kpi(fitted).mean(axis=0))
+    return np.datetime64(fitted.data.week_start[int(miss.argmax())], "D")
+
+
+def entangled(fitted: FittedMMM, limit: float) -> list[tuple[str, str, str]]:
+    """Pairs of channels whose contributions are negatively correlated beyond `limit`, with the one to test.
+
+    To test is the one whose contribution is less certain: knowing it settles more of the pair's split.
+    """
+    total = contributions(fitted).sum(axis=1)
+    ran = np.flatnonzero(total.std(axis=0) > 0)
+    names, correlation = fitted.data.channels, np.atleast_2d(np.corrcoef(total[:, ran].T))
+    return [
+        (names[i], names[j], names[i] if total[:, i].std() >= total[:, j].std() else names[j])
+        for at, i in enumerate(ran)
+        for to, j in enumerate(ran)
+        if at < to and correlation[at, to] < -limit
+    ]
 
 
 def _lag_one(rows: Array) -> Array:

@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
+
+Adstock = Literal["geometric", "delayed", "weibull_pdf", "weibull_cdf"]
+Saturation = Literal["hill", "michaelis_menten", "logistic", "s_shape"]
+Order = Literal["adstock_first", "saturation_first"]
+Noise = Literal["normal", "student_t"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoasPrior:
+    """What is known of a channel's ROAS over the fitted weeks before they are looked at, KPI per unit of money.
+
+    From an earlier study or a benchmark; never from the weeks that are fitted, which would count them twice.
+    """
+
+    median: float
+    log_sd: float = 0.5  # 90 % within a factor 2.3
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 < value < float("inf"):
+                raise ValueError(f"roas prior: {name} is {value}; expected above 0")
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +50,24 @@ class MMMPriors:
     slope_log_sd: float = 0.4  # 90 % within 0.7-2.5: S-shapes are possible, 3 is at 2.1 sd
     decay_median: float = 0.4  # share carried to the next week; search ~0.1, television ~0.7
     decay_logit_sd: float = 0.9  # 90 % within 0.13-0.75
+    peak_median_weeks: float = 1.0  # of the delayed carry-over: most effects peak within the first three weeks
+    peak_log_sd: float = 0.6  # 90 % within 0.4-2.7 weeks
+    weibull_scale_median_weeks: float = 1.5  # two thirds of an effect within this time
+    weibull_scale_log_sd: float = 0.6  # 90 % within 0.6-4 weeks
+    weibull_shape_median: float = 1.3  # 1 decays at once, above it rises first
+    weibull_shape_log_sd: float = 0.4  # 90 % within 0.7-2.5
+    signed_median: float = 0.2  # KPI sds per sd of a control whose sign is believed
+    signed_log_sd: float = 1.2  # 90 % within 0.03-1.4
     noise_median: float = 0.4  # in standard deviations of the KPI
     noise_log_sd: float = 1.0  # from R2 0.99 to 0
+    roas: Mapping[str, RoasPrior] = field(default_factory=dict)  # per channel, in place of the share of spend
 
     def __post_init__(self) -> None:
         for name in ("media_share", "decay_median"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected above 0, below 1")
         for name, value in vars(self).items():
-            if not 0 < value < 100:
+            if name != "roas" and not 0 < value < 100:
                 raise ValueError(f"{name} is {value}; expected above 0, below 100")
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -45,12 +78,19 @@ class MMMConfig:
     """How the mix model is built, sampled, scored."""
 
     chains: int = 2  # one per core of a small machine
-    draws: int = 1500  # per chain
-    tune: int = 1000  # steps per chain that find step size and scales, then are thrown away
+    draws: int = 1000  # per chain; every second one is worth an independent one
+    tune: int = 500  # steps per chain that find step size and scales, then are thrown away
     seed: int = 1  # of a fit on its own; a run hands in its own seed
     target_accept: float = 0.95  # below, some posteriors diverge
     kept_draws: int = 1000  # draws kept of all chains, evenly thinned
-    saturation: Literal["hill"] = "hill"  # concave and S-shaped alike
+    adstock: Adstock = "geometric"  # how an effect is spread over the weeks after the spend
+    saturation: Saturation = "hill"  # concave and S-shaped alike
+    order: Order = "adstock_first"  # what carries over: the spend, or the saturated response
+    noise: Noise = "normal"  # student_t: an outlying week counts less, at some ten times the sampling time
+    integrated: bool = True  # the linear part out of the sampler, exactly; False samples it too, for a check
+    control_signs: Mapping[str, Literal["positive", "negative"]] = field(default_factory=dict)  # beliefs
+    confounded: tuple[str, ...] | None = None  # channels whose budget follows demand; None: those whose test says so
+    drift_per_year: float = 0.2  # sd of the log by which an effect wanders in a year: tests age by it, so does "now"
     max_lag_weeks: int = 8  # at a decay of 0.7 less than 4 % of an effect comes later
     fourier_order: int = 2  # yearly and half-yearly wave
     trend_knot_weeks: int = 26  # the trend may bend twice a year
@@ -70,6 +110,7 @@ class MMMConfig:
             "trend_knot_weeks": (4, 10_000),
             "trend_flexibility": (0.0, 10.0),
             "holdout_weeks": (0, 520),
+            "drift_per_year": (0.0, 5.0),
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)

@@ -1,4 +1,8 @@
-"""The linear part of the mix model: intercept, trend, season, controls.
+"""The linear part of the mix model: intercept, trend, season, controls, demand that budgets follow.
+
+Where a budget is set by what is sold, spend and KPI move together whatever the media do. Such a channel, named in
+`MMMConfig.confounded` or found by `fit`, has its own spend as a column of the baseline too: what moves in step with
+spend may then be demand, and experiments (and priors) say how much of it the channel caused.
 
 Every column but the intercept is centred on the fitted weeks, so that the intercept is the mean baseline.
 """
@@ -14,6 +18,7 @@ from models.mmm.config import MMMConfig
 from models.mmm.data import MMMData, control_matrix
 
 YEAR_DAYS = 365.25
+FOLLOWS = "follows:"  # a column of the spend of a channel whose budget follows demand
 INTERCEPT_SD = 1.0  # in KPI means: the baseline's level is left to the data, the media's size is where prior sense lies
 
 
@@ -41,7 +46,9 @@ def make_design(data: MMMData, config: MMMConfig) -> Design:
     names = ("intercept", "trend", *(f"trend_bend_{i + 1}" for i in range(len(knots))))
     names += tuple(f"{wave}_{k + 1}" for k in range(config.fourier_order) for wave in ("sin", "cos"))
     names += tuple(f"control:{name}" for name in data.control_names)
-    raw = _raw_columns(data.week_start, control_matrix(data), data.week_start[0], knots, config.fourier_order)
+    names += tuple(f"{FOLLOWS}{name}" for name in data.channels if name in (config.confounded or ()))
+    extra = np.hstack([control_matrix(data), _following(names, data)])
+    raw = _raw_columns(data.week_start, extra, data.week_start[0], knots, config.fourier_order)
     centre, scale = raw.mean(axis=0), raw.std(axis=0)
     centre[0], scale[0] = 0.0, 1.0
     scale[2 : 2 + len(knots)] = scale[1]  # bends are slopes too
@@ -64,7 +71,28 @@ def make_design(data: MMMData, config: MMMConfig) -> Design:
 def design_matrix(
     design: Design, week_start: NDArray[np.datetime64], controls: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(n_weeks, n_columns) for any weeks, before or after the fitted ones; `controls` is (n_weeks, n_controls)."""
+    """(n_weeks, n_columns) for any weeks, before or after the fitted ones; `controls` is (n_weeks, n_controls).
+
+    Demand that a channel's budget follows is at its mean: a budget that is set, not followed, says nothing of demand.
+    """
+    n_following = sum(name.startswith(FOLLOWS) for name in design.names)
+    usual = np.broadcast_to(design.centre[len(design.centre) - n_following :], (len(week_start), n_following))
+    return _standardised(design, week_start, np.hstack([controls, usual]))
+
+
+def fitted_columns(design: Design, data: MMMData) -> NDArray[np.float64]:
+    """(n_weeks, n_columns) of the weeks in `data`, with the demand that confounded budgets followed."""
+    return _standardised(design, data.week_start, np.hstack([control_matrix(data), _following(design.names, data)]))
+
+
+def _following(names: tuple[str, ...], data: MMMData) -> NDArray[np.float64]:
+    followed = [data.channels.index(name.removeprefix(FOLLOWS)) for name in names if name.startswith(FOLLOWS)]
+    return np.asarray(data.spend[:, followed])
+
+
+def _standardised(
+    design: Design, week_start: NDArray[np.datetime64], controls: NDArray[np.float64]
+) -> NDArray[np.float64]:
     raw = _raw_columns(week_start, controls, design.first_week, design.knots_days, design.fourier_order)
     return (raw - design.centre) / design.scale
 

@@ -1,76 +1,47 @@
-"""Sampling of the mix model: posterior draws, diagnostics, holdout score."""
+"""The mix model's fit: posterior draws in natural units, holdout score."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-import arviz as az
 import numpy as np
-import nutpie
 from numpy.typing import NDArray
 
 from models.errors import DataError
-from models.mmm.config import MMMConfig, MMMPriors
+from models.mmm import sampler
+from models.mmm.config import MMMConfig
 from models.mmm.data import MIN_WEEKS, MMMData, control_matrix
-from models.mmm.design import Design, design_matrix, make_design
+from models.mmm.design import Design, make_design
 from models.mmm.fitted import FittedMMM, Metric, expected_kpi, predict, with_noise
-from models.mmm.lift import LiftInputs, lift_inputs
-from models.mmm.media import adstock, hill, lagged, mean_spend
-from models.mmm.model import compiled
+from models.mmm.inputs import Inputs, make_inputs, split_theta
+from models.mmm.lift import lift_misses
+from models.mmm.media import carried_share, lag_weights, saturation
+from models.mmm.prior_check import check_prior
+from models.mmm.quick import importance_sample
+from models.mmm.sampler import Coordinates, Sample
+from models.mmm.scores import scores
 
 Array = NDArray[np.float64]
-R_HAT_AIM, ESS_AIM = 1.01, 400.0  # Vehtari et al. (2021), section 4
-RETRY_TARGET_ACCEPT = 0.99  # smaller steps follow tighter bends
-RETRY_FACTOR = 2  # twice the tuning, twice the draws
+CONTRADICTION_SE = 2.5  # one test in eighty lies so far out by chance
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """Arrays the compiled model reads, in units of mean KPI, mean weekly spend per channel.
-
-    prior_mean, prior_root : of log effect, log half saturation, log slope, logit decay by channel, log noise sd.
-    columns, column_sd : the linear part with the prior sds of its coefficients; columns * column_sd is
-        basis * singular * rotation'.
-    """
-
-    kpi_scale: float
-    spend_scale: Array
-    columns: Array
-    column_sd: Array
-    basis: Array
-    singular: Array
-    rotation: Array
-    prior_mean: Array
-    prior_root: Array
-    lift: LiftInputs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """Draws of the sampler z (n_chains, n_draws, 4 n_channels + 1), with its diagnostics."""
-
-    z: Array
-    r_hat_max: float
-    ess_min: float
-    divergences: int
-
-    @property
-    def is_good(self) -> bool:
-        """Whether the diagnostics meet their aims."""
-        return self.r_hat_max <= R_HAT_AIM and self.ess_min >= ESS_AIM and self.divergences == 0
-
-
-def fit(data: MMMData, config: MMMConfig | None = None) -> FittedMMM:
+def fit(data: MMMData, config: MMMConfig | None = None, previous: FittedMMM | None = None) -> FittedMMM:
     """Posterior of the mix model for `data`; the same data with the same config give the same draws.
 
     Where the diagnostics of the first run are short of their aim, it is sampled once more, with smaller steps, twice
-    as long. With `config.holdout_weeks` a second fit on the earlier weeks is scored on the last ones; r2, mape are then
-    those of the held-out weeks, else of the fitted ones.
+    as long. Where a lift test contradicts what the weeks say without it, that channel's budget is taken to follow
+    demand (see `design`), and a note says so. With `config.holdout_weeks` a second fit on the earlier weeks is scored
+    on the last ones; r2, mape are then those of the held-out weeks, else of the fitted ones.
+
+    Parameters
+    ----------
+    previous : an earlier fit of the same channels whose posterior gives the sampler its start and its scales; it is no
+        prior, the posterior stays what it is. One of another form is passed over.
 
     Raises
     ------
     DataError : the weeks before the holdout are fewer than 20.
+    ConfigError : the priors are absurd, see `check_prior`.
 
     Sources: Jin et al. (2017), "Bayesian methods for media mix modeling with carryover and shape effects".
     """
@@ -80,27 +51,90 @@ def fit(data: MMMData, config: MMMConfig | None = None) -> FittedMMM:
             f"mmm.holdout_weeks is {config.holdout_weeks} of {data.n_weeks} weeks; {MIN_WEEKS} must remain to fit on.\n"
             f"Lower it to {max(data.n_weeks - MIN_WEEKS, 0)} or less, or add history."
         )
-    fitted = _fit(data, config)
+    fitted = _fit(data, config, previous)
     fitted = replace(fitted, metrics={**fitted.metrics, "holdout_weeks": config.holdout_weeks})
     if config.holdout_weeks == 0:
         return fitted
     return replace(fitted, metrics={**fitted.metrics, **_holdout_metrics(data, config)})
 
 
-def _fit(data: MMMData, config: MMMConfig) -> FittedMMM:
+def quick_fit(data: MMMData, config: MMMConfig | None = None) -> FittedMMM:
+    """The posterior by importance sampling from its Laplace approximation: a second or two, for scenarios.
+
+    metrics hold k_hat in place of r_hat_max; the gate fails one above 0.7, so that no plan rests on it.
+    """
+    config, notes = _confounding_resolved(data, config or MMMConfig())
+    return _with_notes(_approximated(data, config), notes)
+
+
+def _fit(data: MMMData, config: MMMConfig, previous: FittedMMM | None = None) -> FittedMMM:
+    config, notes = _confounding_resolved(data, config)
     design = make_design(data, config)
-    inputs = _inputs(data, design, config)
-    sample = _sample(inputs, data, config)
-    if not sample.is_good:
-        harder = replace(
-            config,
-            target_accept=max(config.target_accept, RETRY_TARGET_ACCEPT),
-            tune=RETRY_FACTOR * config.tune,
-            draws=RETRY_FACTOR * config.draws,
-        )
-        sample = _sample(inputs, data, harder)
+    inputs = make_inputs(data, design, config)
+    check_prior(inputs, data.channels, config)
+    coordinates = (warm_start(previous, inputs) if previous is not None else None) or sampler.mode(inputs)
+    return _with_notes(_finished(sampler.sample(inputs, config, coordinates), inputs, data, design, config), notes)
+
+
+def _approximated(data: MMMData, config: MMMConfig) -> FittedMMM:
+    design = make_design(data, config)
+    inputs = make_inputs(data, design, config)
+    check_prior(inputs, data.channels, config)
+    return _finished(importance_sample(inputs, config), inputs, data, design, config)
+
+
+def _confounding_resolved(data: MMMData, config: MMMConfig) -> tuple[MMMConfig, tuple[str, ...]]:
+    """The config with the channels whose lift test contradicts what the weeks say without it, each with a note.
+
+    Tests and weeks are compared before they are joined: a curve that has seen both bends until they agree.
+    """
+    if config.confounded is not None or not data.lift_tests:
+        return replace(config, confounded=config.confounded or ()), ()
+    weeks_alone = _approximated(replace(data, lift_tests=()), replace(config, confounded=()))
+    misses = lift_misses(weeks_alone, data.lift_tests)
+    contradicted = {name: miss for name, miss in misses.items() if miss > CONTRADICTION_SE}
+    notes = tuple(
+        f"A lift test on {name!r} lies {miss:.1f} standard errors from what the weeks say without it, as where a "
+        "budget follows sales: its level is read from the test, not from what moves together."
+        for name, miss in contradicted.items()
+    )
+    return replace(config, confounded=tuple(contradicted)), notes
+
+
+def _with_notes(fitted: FittedMMM, notes: tuple[str, ...]) -> FittedMMM:
+    return replace(fitted, notes=(*fitted.notes, *notes))
+
+
+def warm_start(previous: FittedMMM, inputs: Inputs) -> Coordinates | None:
+    """Start and scale from an earlier posterior, in the units of this fit; None where its parameters are others."""
+    config, channels = previous.config, previous.data.channels
+    believed = [name for name in config.control_signs if name in previous.data.control_names]
+    if inputs.is_joint or len(channels) != inputs.n_channels or len(believed) != len(inputs.signed):
+        return None
+    weights = lag_weights(config.adstock, previous.decay, previous.carry_shape, config.max_lag_weeks)
+    mean_share = _mean_share(previous.data, config, weights, previous.half_saturation, previous.slope)
+    first = previous.decay if config.adstock.startswith("weibull") else previous.decay / (1 - previous.decay)
+    signed = [previous.design.names.index(f"control:{name}") for name in believed]
+    blocks = [
+        previous.ceiling * mean_share / inputs.kpi_scale,
+        previous.half_saturation / inputs.spend_scale,
+        previous.slope,
+        first,
+        previous.carry_shape,
+        np.abs(previous.coefficients[:, signed]) / inputs.kpi_scale,
+        previous.noise_sd[:, None] / inputs.kpi_scale,
+    ]
+    theta = np.log(np.hstack(blocks))
+    free = np.flatnonzero(np.abs(inputs.prior_root).sum(axis=1) > 0)
+    if theta.shape[1] != len(inputs.prior_mean) or not np.isfinite(theta).all() or len(theta) <= 2 * len(free):
+        return None
+    z = np.linalg.solve(inputs.prior_root[free], (theta - inputs.prior_mean)[:, free].T).T
+    return sampler.from_draws(z)
+
+
+def _finished(sample: Sample, inputs: Inputs, data: MMMData, design: Design, config: MMMConfig) -> FittedMMM:
     fitted = _natural_units(sample, inputs, data, design, config)
-    in_sample = _scores(fitted, data.kpi, expected_kpi(fitted), stream=2)
+    in_sample = _scored(fitted, data.kpi, expected_kpi(fitted), stream=2)
     metrics: dict[str, Metric] = {
         "r_hat_max": sample.r_hat_max,
         "ess_min": sample.ess_min,
@@ -111,95 +145,34 @@ def _fit(data: MMMData, config: MMMConfig) -> FittedMMM:
         "holdout_weeks": 0,
         "coverage_90": None,
     }
+    if sample.k_hat is not None:
+        metrics["k_hat"] = sample.k_hat
     return replace(fitted, metrics=metrics, in_sample=in_sample)
-
-
-def _inputs(data: MMMData, design: Design, config: MMMConfig) -> Inputs:
-    kpi_scale = float(np.abs(data.kpi).mean())
-    spend_scale = mean_spend(data.spend)
-    columns = design_matrix(design, data.week_start, control_matrix(data))
-    column_sd = design.prior_sd / kpi_scale
-    basis, singular, rotation = np.linalg.svd(columns * column_sd, full_matrices=False)
-    prior_mean, prior_root = _prior(spend_scale, float(data.kpi.std()) / kpi_scale, config.priors)
-    return Inputs(
-        kpi_scale=kpi_scale,
-        spend_scale=spend_scale,
-        columns=columns,
-        column_sd=column_sd,
-        basis=basis,
-        singular=singular,
-        rotation=rotation.T,
-        prior_mean=prior_mean,
-        prior_root=prior_root,
-        lift=lift_inputs(data, spend_scale, kpi_scale),
-    )
-
-
-def _prior(spend_scale: Array, kpi_sd: float, priors: MMMPriors) -> tuple[Array, Array]:
-    """Mean with a root of the covariance of the model's parameters."""
-    share = spend_scale / spend_scale.sum()
-    n_channels = len(share)
-    mean = np.concatenate(
-        [
-            np.log(priors.media_share * share),
-            np.full(n_channels, np.log(priors.half_saturation_median)),
-            np.full(n_channels, np.log(priors.slope_median)),
-            np.full(n_channels, np.log(priors.decay_median / (1 - priors.decay_median))),
-            [np.log(priors.noise_median * kpi_sd)],
-        ]
-    )
-    media_sds = (priors.effect_log_sd, priors.half_saturation_log_sd, priors.slope_log_sd, priors.decay_logit_sd)
-    covariance = np.diag(np.append(np.repeat(media_sds, n_channels), priors.noise_log_sd) ** 2)
-    covariance[:n_channels, :n_channels] += priors.media_share_log_sd**2
-    return mean, np.linalg.cholesky(covariance)
-
-
-def _sample(inputs: Inputs, data: MMMData, config: MMMConfig) -> Sample:
-    model = compiled(len(data.channels), config.max_lag_weeks + 1).with_data(
-        kpi=data.kpi / inputs.kpi_scale,
-        lagged=lagged(data.spend / inputs.spend_scale, config.max_lag_weeks),
-        basis=inputs.basis,
-        basis_variance=inputs.singular**2,
-        prior_mean=inputs.prior_mean,
-        prior_root=inputs.prior_root,
-        lift_tests=inputs.lift.rows,
-    )
-    result: Any = nutpie.sample(
-        model,
-        draws=config.draws,
-        tune=config.tune,
-        chains=config.chains,
-        cores=config.chains,
-        seed=config.seed,
-        target_accept=config.target_accept,
-        adaptation="low_rank",  # channels trade off against each other; half the steps, twice the ESS of a diagonal
-        progress_bar=False,
-        save_warmup=False,
-    )
-    posterior = result["posterior"].to_dataset()[["z"]]
-    return Sample(
-        z=posterior["z"].to_numpy(),
-        r_hat_max=float(az.rhat(posterior)["z"].max()),
-        ess_min=min(float(az.ess(posterior, method=method)["z"].min()) for method in ("bulk", "tail")),
-        divergences=int(result["sample_stats"]["diverging"].to_numpy().sum()),
-    )
 
 
 def _natural_units(sample: Sample, inputs: Inputs, data: MMMData, design: Design, config: MMMConfig) -> FittedMMM:
     z = sample.z.reshape(-1, sample.z.shape[2])
     kept = np.linspace(0, len(z) - 1, min(config.kept_draws, len(z))).round().astype(int)
     theta = inputs.prior_mean + z[kept] @ inputs.prior_root.T
-    noise = np.exp(theta[:, -1])
-    media = theta[:, :-1].reshape(len(kept), 4, -1)
-    effect, half, slope = (np.exp(media[:, i]) for i in range(3))
-    decay = 1.0 / (1.0 + np.exp(-media[:, 3]))
-    share = hill(
-        adstock(data.spend / inputs.spend_scale, decay, config.max_lag_weeks), half[:, None, :], slope[:, None, :]
-    )
+    media, log_signed, log_noise, sampled = split_theta(theta, inputs)
+    noise = np.exp(log_noise)
+    effect, half, slope, shape = (np.exp(media[:, i]) for i in (0, 1, 2, 4))
+    first = media[:, 3]
+    decay = np.exp(first) if config.adstock.startswith("weibull") else 1.0 / (1.0 + np.exp(-first))
+    weights = lag_weights(config.adstock, decay, shape, config.max_lag_weeks)
+    scaled = data.spend / inputs.spend_scale
+    share = carried_share(scaled, weights, half, slope, config.saturation, config.order == "adstock_first")
     idle = data.spend.sum(axis=0) == 0
-    ceiling = effect / np.where(idle, hill(np.ones(1), half, slope), share.mean(axis=1))
-    residual = data.kpi / inputs.kpi_scale - np.einsum("ntc,nc->nt", share, ceiling)
-    coefficients = _draw_coefficients(inputs, residual, noise, np.random.default_rng([config.seed, 1]))
+    ceiling = effect / np.where(idle, saturation(config.saturation, np.ones(1), half, slope), share.mean(axis=1))
+    signed = np.exp(log_signed)
+    residual = inputs.kpi - np.einsum("ntc,nc->nt", share, ceiling) - signed @ inputs.signed_columns
+    coefficients = np.empty((len(theta), len(design.names)))
+    rng = np.random.default_rng([config.seed, 1])
+    coefficients[:, inputs.free] = (
+        _unseen_drawn(inputs, sampled, rng) if inputs.is_joint else _draw_coefficients(inputs, residual, noise, rng)
+    )
+    coefficients[:, inputs.signed] = signed * inputs.signs
+    prior_sd = np.linalg.norm(inputs.prior_root, axis=1)[: len(data.channels)]
     return FittedMMM(
         data=data,
         config=config,
@@ -208,17 +181,25 @@ def _natural_units(sample: Sample, inputs: Inputs, data: MMMData, design: Design
         half_saturation=half * inputs.spend_scale,
         slope=slope,
         decay=decay,
+        carry_shape=shape,
         coefficients=coefficients * inputs.kpi_scale,
         noise_sd=noise * inputs.kpi_scale,
-        effect_contraction=np.log(effect).std(axis=0) / np.linalg.norm(inputs.prior_root, axis=1)[: len(data.channels)],
+        effect_contraction=np.log(effect).std(axis=0) / prior_sd,
         metrics={},
         in_sample={},
-        notes=inputs.lift.notes,
+        notes=inputs.notes,
     )
 
 
+def _mean_share(data: MMMData, config: MMMConfig, weights: Array, half: Array, slope: Array) -> Array:
+    """Mean over the weeks of the share of its ceiling that each channel reached; at its mean spend if it never ran."""
+    share = carried_share(data.spend, weights, half, slope, config.saturation, config.order == "adstock_first")
+    idle = data.spend.sum(axis=0) == 0
+    return np.asarray(np.where(idle, 0.5, share.mean(axis=1)))  # only a start for the sampler: any share will do
+
+
 def _draw_coefficients(inputs: Inputs, residual: Array, noise: Array, rng: np.random.Generator) -> Array:
-    """One exact draw of the linear coefficients per posterior draw of the rest.
+    """One exact draw of the unsigned linear coefficients per posterior draw of the rest.
 
     With Z S = U diag(d) V' (S the prior sds), b = S V g with g independent, Normal(d u'r / (s^2 + d^2),
     s^2 / (s^2 + d^2)); directions that Z does not see (more columns than weeks) keep their prior.
@@ -233,50 +214,21 @@ def _draw_coefficients(inputs: Inputs, residual: Array, noise: Array, rng: np.ra
     return np.asarray(scaled * inputs.column_sd)
 
 
+def _unseen_drawn(inputs: Inputs, sampled: Array, rng: np.random.Generator) -> Array:
+    """Coefficients from sampled ones g, b = S V g; directions that Z does not see are drawn from their prior."""
+    white = rng.standard_normal((len(sampled), len(inputs.column_sd)))
+    unseen = white - (white @ inputs.rotation) @ inputs.rotation.T
+    return np.asarray((sampled @ inputs.rotation.T + unseen) * inputs.column_sd)
+
+
 def _holdout_metrics(data: MMMData, config: MMMConfig) -> dict[str, Metric]:
     n_fit = data.n_weeks - config.holdout_weeks
     fitted = _fit(data.head(n_fit), replace(config, holdout_weeks=0))
     base, media = predict(fitted, data.week_start[n_fit:], data.spend[n_fit:], control_matrix(data)[n_fit:])
-    scores = _scores(fitted, data.kpi[n_fit:], base + media.sum(axis=2), stream=3)
-    return {"crps_holdout" if name == "crps" else name: score for name, score in scores.items()}
+    found = _scored(fitted, data.kpi[n_fit:], base + media.sum(axis=2), stream=3)
+    return {"crps_holdout" if name == "crps" else name: score for name, score in found.items()}
 
 
-def _scores(fitted: FittedMMM, actual: Array, expected: Array, stream: int) -> dict[str, Metric]:
+def _scored(fitted: FittedMMM, actual: Array, expected: Array, stream: int) -> dict[str, Metric]:
     drawn = with_noise(fitted, expected, np.random.default_rng([fitted.config.seed, stream]))
-    return {
-        "r2": _r2(actual, expected.mean(axis=0)),
-        "mape": _mape(actual, expected.mean(axis=0)),
-        "crps": crps(actual, drawn),
-        "coverage_90": _coverage(actual, drawn),
-    }
-
-
-def _r2(actual: Array, predicted: Array) -> float:
-    """1 - squared error over squared deviation; None of it is clipped, so a bad forecast is below 0."""
-    spread = float(((actual - actual.mean()) ** 2).sum())
-    return 1.0 - float(((actual - predicted) ** 2).sum()) / spread if spread > 0 else 0.0
-
-
-def _mape(actual: Array, predicted: Array) -> float | None:
-    """Mean absolute error as a fraction of the actual; weeks with a KPI of 0 are left out."""
-    used = actual != 0
-    return float(np.abs(predicted[used] / actual[used] - 1.0).mean()) if used.any() else None
-
-
-def _coverage(actual: Array, drawn: Array) -> float:
-    low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
-    return float(((actual >= low) & (actual <= high)).mean())
-
-
-def crps(actual: Array, drawn: Array) -> float:
-    """Mean continuous ranked probability score of draws (n_draws, n_weeks), in KPI units.
-
-    E|X - y| - E|X - X'| / 2, the second term from sorted draws.
-
-    Sources: Gneiting, Raftery (2007), eq. 21.
-    """
-    n_draws = len(drawn)
-    ordered = np.sort(drawn, axis=0)
-    weight = 2.0 * np.arange(1, n_draws + 1) - n_draws - 1.0
-    spread = (weight[:, None] * ordered).sum(axis=0) / n_draws**2
-    return float((np.abs(drawn - actual).mean(axis=0) - spread).mean())
+    return dict(scores(actual, expected, drawn))

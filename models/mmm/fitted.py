@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from models.errors import DataError
 from models.mmm.config import MMMConfig
-from models.mmm.data import WEEK, MMMData, control_matrix
-from models.mmm.design import Design, design_matrix
-from models.mmm.media import adstock, hill
+from models.mmm.data import WEEK, MMMData
+from models.mmm.design import Design, design_matrix, fitted_columns
+from models.mmm.likelihood import STUDENT_T_DF
+from models.mmm.media import carried_share, lag_weights
 
 Array = NDArray[np.float64]
 Metric = float | int | None
@@ -22,20 +23,24 @@ Metric = float | int | None
 class FittedMMM:
     """Posterior of a mix model.
 
-    A channel's steady weekly response to weekly spend x is ceiling * x^slope / (x^slope + half_saturation^slope).
+    A channel's steady weekly response to weekly spend x is ceiling * saturation(x, half_saturation, slope), for the
+    default, Hill's curve, ceiling * x^slope / (x^slope + half_saturation^slope).
 
     Parameters
     ----------
     ceiling : (n_draws, n_channels) KPI per week that endless spend would bring.
     half_saturation : (n_draws, n_channels) weekly spend, money.
-    slope, decay : (n_draws, n_channels) without unit; decay is the share carried into the next week.
+    slope : (n_draws, n_channels) without unit.
+    decay : (n_draws, n_channels) share carried into the next week; of a Weibull carry-over its scale in weeks.
+    carry_shape : (n_draws, n_channels) peak of a delayed carry-over in weeks, shape of a Weibull one, else 1.
     coefficients : (n_draws, n_columns) KPI per week for one unit of a column of the design.
-    noise_sd : (n_draws,) KPI per week.
+    noise_sd : (n_draws,) KPI per week; the scale of Student's t where the noise has heavy tails.
     effect_contraction : (n_channels,) posterior over prior standard deviation of a channel's log effect; near 1 the
         data said nothing.
     metrics : r_hat_max, ess_min, divergences, r2, mape, crps_holdout, holdout_weeks, coverage_90; r2, mape are those
-        of the held-out weeks if there are any, else of the fitted ones.
-    in_sample : r2, mape, crps, coverage_90 of the fitted weeks.
+        of the held-out weeks if there are any, else of the fitted ones. With held-out weeks also coverage_50, _80, _95;
+        of a quick fit r_hat_max is None, k_hat that of its importance weights.
+    in_sample : r2, mape, crps, coverage_50, _80, _90, _95 of the fitted weeks.
     notes : what the user should know, in plain sentences.
     """
 
@@ -46,6 +51,7 @@ class FittedMMM:
     half_saturation: Array
     slope: Array
     decay: Array
+    carry_shape: Array
     coefficients: Array
     noise_sd: Array
     effect_contraction: Array
@@ -66,8 +72,7 @@ def contributions(fitted: FittedMMM) -> Array:
 
 def baseline(fitted: FittedMMM) -> Array:
     """KPI without paid media in each fitted week: (n_draws, n_weeks)."""
-    data = fitted.data
-    return fitted.coefficients @ design_matrix(fitted.design, data.week_start, control_matrix(data)).T
+    return fitted.coefficients @ fitted_columns(fitted.design, fitted.data).T
 
 
 def expected_kpi(fitted: FittedMMM) -> Array:
@@ -77,7 +82,9 @@ def expected_kpi(fitted: FittedMMM) -> Array:
 
 def with_noise(fitted: FittedMMM, expected: Array, rng: np.random.Generator) -> Array:
     """Draws of the KPI itself around draws (n_draws, n_weeks) of its expectation."""
-    return expected + fitted.noise_sd[:, None] * rng.standard_normal(expected.shape)
+    heavy = fitted.config.noise == "student_t"
+    white = rng.standard_t(STUDENT_T_DF, expected.shape) if heavy else rng.standard_normal(expected.shape)
+    return expected + fitted.noise_sd[:, None] * white
 
 
 def predict(
@@ -108,7 +115,13 @@ def predict(
     return base, media
 
 
+def weights_of(fitted: FittedMMM) -> Array:
+    """Share of an effect that comes each week after the spend: (n_lags, n_draws, n_channels)."""
+    config = fitted.config
+    return lag_weights(config.adstock, fitted.decay, fitted.carry_shape, config.max_lag_weeks)
+
+
 def _media(fitted: FittedMMM, spend: Array) -> Array:
-    carried = adstock(spend, fitted.decay, fitted.config.max_lag_weeks)
-    share = hill(carried, fitted.half_saturation[:, None, :], fitted.slope[:, None, :])
+    kind, carry_first = fitted.config.saturation, fitted.config.order == "adstock_first"
+    share = carried_share(spend, weights_of(fitted), fitted.half_saturation, fitted.slope, kind, carry_first)
     return fitted.ceiling[:, None, :] * share

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.mmm.data import DAY, WEEK, LiftTest, MMMData
+from models.mmm.design import YEAR_DAYS
+from models.mmm.media import saturation
+
+if TYPE_CHECKING:
+    from models.mmm.fitted import FittedMMM
 
 Array = NDArray[np.float64]
 
@@ -24,8 +30,13 @@ class LiftInputs:
     notes: tuple[str, ...]
 
 
-def lift_inputs(data: MMMData, spend_scale: Array, kpi_scale: float) -> LiftInputs:
-    """Spend levels without, with the change of each test; tests outside the weeks are left out with a note."""
+def lift_inputs(data: MMMData, spend_scale: Array, kpi_scale: float, drift_per_year: float = 0.0) -> LiftInputs:
+    """Spend levels without, with the change of each test; tests outside the weeks are left out with a note.
+
+    An effect wanders: after a years it differs by drift_per_year * sqrt(a) lifts, so that the standard error of a test
+    that ended a years before the last week is sqrt(lift_se^2 + a (drift_per_year * lift)^2).
+    """
+    last_day = data.week_start[-1] + WEEK - DAY
     rows, notes = [], []
     for test in data.lift_tests:
         label = f"Lift test on {test.channel!r} from {test.start_date}"
@@ -46,8 +57,28 @@ def lift_inputs(data: MMMData, spend_scale: Array, kpi_scale: float) -> LiftInpu
                 continue
             scale = spend_scale[channel]
             levels = level / scale, max(changed, 0.0) / scale
-            rows.append((channel, *levels, test.weeks, test.lift / kpi_scale, test.lift_se / kpi_scale))
+            years = max(float((last_day - np.datetime64(test.end_date)) / DAY), 0.0) / YEAR_DAYS
+            se = float(np.sqrt(test.lift_se**2 + years * (drift_per_year * test.lift) ** 2))
+            rows.append((channel, *levels, test.weeks, test.lift / kpi_scale, se / kpi_scale))
     return LiftInputs(rows=np.array(rows, dtype=np.float64).reshape(-1, 6), notes=tuple(notes))
+
+
+def lift_misses(fitted: FittedMMM, tests: tuple[LiftTest, ...]) -> dict[str, float]:
+    """By channel the largest distance, in standard errors, of a test's lift from what a fit without it says.
+
+    The error is that of the test and of the curve together. Near 0 where test and weeks agree.
+    """
+    data, found = replace(fitted.data, lift_tests=tests), dict[str, float]()
+    rows = lift_inputs(data, np.ones(len(data.channels)), 1.0, fitted.config.drift_per_year).rows
+    for index, before, after, weeks, lift, lift_se in rows:
+        c = int(index)
+        reached = saturation(
+            fitted.config.saturation, np.array([[before], [after]]), fitted.half_saturation[:, c], fitted.slope[:, c]
+        )
+        expected = weeks * fitted.ceiling[:, c] * (reached[1] - reached[0])
+        miss = abs(lift - expected.mean()) / float(np.sqrt(lift_se**2 + expected.var()))
+        found[data.channels[c]] = max(miss, found.get(data.channels[c], 0.0))
+    return found
 
 
 def _overlap_days(data: MMMData, test: LiftTest) -> Array:

@@ -1,4 +1,4 @@
-"""Log likelihood of the media parameters with its gradient, as one PyTensor operation.
+"""Log density of the mix model with its gradient, compiled by numba.
 
 The linear part is integrated out. With Z diag(prior_sd) = U diag(d) V', the residual r = KPI - media is Gaussian with
 covariance S = sigma^2 I + U diag(d^2) U', so that, with v = S^-1 r = (r - U (d^2 / (sigma^2 + d^2) * U'r)) / sigma^2,
@@ -6,239 +6,300 @@ covariance S = sigma^2 I + U diag(d^2) U', so that, with v = S^-1 r = (r - U (d^
     log density = -(r'v + (n - k) log sigma^2 + sum log(sigma^2 + d^2)) / 2,
     gradient by media = v,   gradient by sigma^2 = (v'v - trace S^-1) / 2.
 
-PyTensor can derive the same gradient from the same formulas; written out, it is one small function to compile, where
-the derived graph is some eighty that take minutes on a cold cache. The tests hold one against the other.
+The joint form keeps the coefficients g of U diag(d) as parameters; the noise may then have heavy tails. Both forms
+share everything else, and the tests hold each against PyMC.
 
-Sources: Woodbury identity, Petersen, Pedersen, The Matrix Cookbook (2012), eq. 156; Hill media response, Jin et al.
-(2017), eq. 2-4.
+Derivatives are written out: one small function compiles in two seconds and is served from numba's cache afterwards,
+where the derived graph is some eighty functions. All of it stays in this one file, since that cache looks for changes
+in the file of the function it keeps, not in those it calls.
+
+Sources: Woodbury identity, Petersen, Pedersen, The Matrix Cookbook (2012), eq. 156; media response and delayed
+carry-over, Jin et al. (2017), eq. 1-5; Weibull carry-over, Robyn (Meta, 2021), "Adstock".
 """
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable
-from hashlib import sha256
-from typing import Any
-
 import numba
 import numpy as np
-import pytensor.tensor as pt
 from numpy.typing import NDArray
-from pytensor.gradient import DisconnectedType
-from pytensor.graph.basic import Apply
-from pytensor.graph.op import Op
-from pytensor.link.numba.dispatch.basic import register_funcify_and_cache_key
 
 Array = NDArray[np.float64]
 
+GEOMETRIC, DELAYED, WEIBULL_PDF, WEIBULL_CDF = range(4)
+HILL, TANH, WEIBULL = range(3)
+CARRY_FIRST, SATURATE_FIRST = range(2)
+INTEGRATED, JOINT_NORMAL, JOINT_STUDENT_T = range(3)
+STUDENT_T_DF = 4.0  # tails heavy enough for an outlier of ten sd, a variance that exists
+LOG_2, HALF_LOG_3 = np.log(2.0), 0.5 * np.log(3.0)  # both curves reach 1/2 at the half saturation
+BLOCKS = 5  # of parameters per channel: log effect, log half saturation, log slope, two of the carry-over
 
-@numba.njit
-def log_likelihood_and_gradient(
-    z: Array,
+jit = numba.njit(cache=True, nogil=True, error_model="numpy")  # a division by 0 is infinite, as in numpy
+
+
+@jit
+def log_density_and_gradient(  # noqa: PLR0913, PLR0917 (compiled code takes arrays, no objects)
+    u: Array,
+    start: Array,
+    scale: Array,
     prior_mean: Array,
     prior_root: Array,
+    form: NDArray[np.int64],
     kpi: Array,
-    lagged: Array,
+    padded: Array,
+    signed: Array,
     basis: Array,
-    basis_variance: Array,
+    singular: Array,
     lift_tests: Array,
 ) -> tuple[float, Array]:
-    """Log likelihood, up to a constant, of theta = prior_mean + prior_root z with its gradient by z.
+    """Log posterior density of u, up to a constant, with its gradient.
+
+    u stands for z = start + scale u, z (standard normal a priori) for theta = prior_mean + prior_root z. Neither start
+    nor scale touches the posterior of z: they only give the sampler a round target.
 
     Parameters
     ----------
-    z : (n_parameters,) with n_parameters = 4 n_channels + 1; theta holds log effect, log half saturation, log slope,
-        logit decay of all channels, log noise sd.
-    prior_mean, prior_root : (n_parameters,), (n_parameters, n_parameters).
+    u, start : (n_free,); scale (n_free, n_free).
+    prior_mean, prior_root : (n_theta,), (n_theta, n_free). theta holds, each for all channels, log effect, log half
+        saturation, log slope, then the two parameters of the carry-over; then the log of the coefficients of `signed`,
+        the log noise sd, in the joint form the standardised coefficients of the basis.
+    form : (4,) kind of carry-over, of saturation, their order, the form of the likelihood.
     kpi : (n_weeks,) in mean KPIs.
-    lagged : (n_lags, n_weeks, n_channels) spend of this week and earlier ones, in mean spends.
-    basis, basis_variance : U (n_weeks, k), d^2 (k,).
+    padded : (n_channels, max_lag + n_weeks) media of the weeks before the first and of the weeks, in their means.
+    signed : (n_signed, n_weeks) columns whose coefficients are above 0.
+    basis, singular : U (n_weeks, k), d (k,).
     lift_tests : (n_tests, 6) the channel's index, spend before, after the change, length in weeks, lift, its standard
         error.
     """
-    theta = prior_mean.copy()
-    for i in range(len(theta)):
-        for j in range(len(theta)):
-            theta[i] += prior_root[i, j] * z[j]
+    z = start + scale @ u
+    theta = prior_mean + prior_root @ z
     by_theta = np.zeros(len(theta))
-    log_likelihood = _by_theta(theta, kpi, lagged, basis, basis_variance, lift_tests, by_theta)
-    gradient = np.zeros(len(theta))
-    for i in range(len(theta)):
-        for j in range(len(theta)):
-            gradient[j] += prior_root[i, j] * by_theta[i]
-    return log_likelihood, gradient
+    value = _log_likelihood(theta, form, kpi, padded, signed, basis, singular, lift_tests, by_theta)
+    value -= 0.5 * (z @ z)
+    return value, scale.T @ (prior_root.T @ by_theta - z)
 
 
-@numba.njit
-def _by_theta(
+@jit
+def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
     theta: Array,
+    form: NDArray[np.int64],
     kpi: Array,
-    lagged: Array,
+    padded: Array,
+    signed: Array,
     basis: Array,
-    basis_variance: Array,
+    singular: Array,
     lift_tests: Array,
     gradient: Array,
 ) -> float:
     """Log likelihood of theta; adds its gradient to `gradient`."""
-    n_weeks, n_channels = lagged.shape[1:]
-    half, steep, keep = n_channels, 2 * n_channels, 3 * n_channels  # where log half saturation, log slope, ... begin
-    share = np.empty((n_weeks, n_channels))  # the Hill curve
-    log_odds_by_decay = np.empty((n_weeks, n_channels))
-    mean_share = np.zeros(n_channels)
-    idle_share = np.zeros(n_channels)  # a channel that never spent has its effect at a spend of 1
-    ceiling, by_ceiling = np.empty(n_channels), np.zeros(n_channels)
+    n_weeks, n_channels = len(kpi), len(padded)
+    n_signed, n_basis = len(signed), len(singular)
+    at_signed = BLOCKS * n_channels
+    at_noise = at_signed + n_signed
+    share = np.empty((n_channels, n_weeks))
+    by_parameter = np.empty((BLOCKS - 1, n_channels, n_weeks))  # derivative of the share by half saturation, ...
+    mean_share, ceiling, by_ceiling = np.empty(n_channels), np.empty(n_channels), np.zeros(n_channels)
+    idle = np.zeros(n_channels)
     residual = kpi.copy()
     for c in range(n_channels):
-        spent = _carry_and_saturate(
-            lagged, c, theta[half + c], np.exp(theta[steep + c]), theta[keep + c], share, log_odds_by_decay
-        )
-        if not spent:
-            idle_share[c] = _hill(1.0, theta[half + c], np.exp(theta[steep + c]))
-        for t in range(n_weeks):
-            mean_share[c] += share[t, c] / n_weeks
-        mean_share[c] += idle_share[c]
+        _share(form, padded[c], theta, c, n_channels, share[c], by_parameter[:, c])
+        mean_share[c] = share[c].mean()
+        if mean_share[c] <= 0.0:  # a channel that never spent has its effect at a spend of 1
+            idle[c] = 1.0
+            mean_share[c] = _curve(form[1], 0.0, theta[n_channels + c], np.exp(theta[2 * n_channels + c]))[0]
         ceiling[c] = np.exp(theta[c]) / mean_share[c]
-        for t in range(n_weeks):
-            residual[t] -= ceiling[c] * share[t, c]
+        residual -= ceiling[c] * share[c]
+    for j in range(n_signed):
+        residual -= np.exp(theta[at_signed + j]) * signed[j]
 
-    weighted = np.empty(n_weeks)  # S^-1 residual, the gradient by media
-    variance = np.exp(2.0 * theta[4 * n_channels])
-    log_likelihood, by_variance = _gaussian(residual, variance, basis, basis_variance, weighted)
-    gradient[4 * n_channels] += 2.0 * variance * by_variance
-    log_likelihood += _lift_likelihood(lift_tests, theta, ceiling, by_ceiling, gradient)
+    weighted = np.empty(n_weeks)  # the gradient by media
+    variance = np.exp(2.0 * theta[at_noise])
+    if form[3] == INTEGRATED:
+        value, by_variance = _integrated(residual, variance, basis, singular, weighted)
+        gradient[at_noise] += 2.0 * variance * by_variance
+    else:
+        coefficients = theta[at_noise + 1 : at_noise + 1 + n_basis]
+        residual -= basis @ (singular * coefficients)
+        value, by_log_sd = _independent(form[3], residual, variance, weighted)
+        gradient[at_noise] += by_log_sd
+        gradient[at_noise + 1 : at_noise + 1 + n_basis] += singular * (basis.T @ weighted)
+    for j in range(n_signed):
+        gradient[at_signed + j] += np.exp(theta[at_signed + j]) * (weighted @ signed[j])
+    value += _lift_likelihood(form[1], lift_tests, theta, ceiling, by_ceiling, gradient)
     for c in range(n_channels):
-        slope = np.exp(theta[steep + c])
+        by_ceiling[c] += weighted @ share[c]
+        by_effect = by_ceiling[c] * ceiling[c]
+        gradient[c] += by_effect
+        for block in range(BLOCKS - 1):
+            at = (block + 1) * n_channels + c
+            gradient[at] += ceiling[c] * (weighted @ by_parameter[block, c])
+            gradient[at] -= by_effect * by_parameter[block, c].mean() / mean_share[c]
+        if idle[c] > 0.0:
+            slope = np.exp(theta[2 * n_channels + c])
+            _, rise = _curve(form[1], 0.0, theta[n_channels + c], slope)
+            gradient[n_channels + c] += by_effect * slope * rise / mean_share[c]
+            gradient[2 * n_channels + c] += by_effect * slope * theta[n_channels + c] * rise / mean_share[c]
+    return value
+
+
+@jit
+def _share(
+    form: NDArray[np.int64],
+    media: Array,
+    theta: Array,
+    c: int,
+    n_channels: int,
+    share: Array,
+    by_parameter: Array,
+) -> None:
+    """Fill the share of the ceiling reached each week and its derivatives by the channel's last four parameters."""
+    n_weeks = len(share)
+    n_lags = len(media) - n_weeks + 1
+    log_half, slope = theta[n_channels + c], np.exp(theta[2 * n_channels + c])
+    weight, by_first, by_second = _lag_weights(form[0], theta[3 * n_channels + c], theta[4 * n_channels + c], n_lags)
+    if form[2] == CARRY_FIRST:
         for t in range(n_weeks):
-            by_ceiling[c] += weighted[t] * share[t, c]
-        gradient[c] += by_ceiling[c] * ceiling[c]
-        by_mean_share = -by_ceiling[c] * ceiling[c] / mean_share[c]
-        for t in range(n_weeks):
-            odds = share[t, c] * (1.0 - share[t, c])
-            if odds > 0.0:
-                by_log_odds = (weighted[t] * ceiling[c] + by_mean_share / n_weeks) * odds
-                gradient[half + c] -= slope * by_log_odds
-                gradient[steep + c] += np.log(share[t, c] / (1.0 - share[t, c])) * by_log_odds
-                gradient[keep + c] += log_odds_by_decay[t, c] * by_log_odds
-        by_log_odds = by_mean_share * idle_share[c] * (1.0 - idle_share[c])
-        gradient[half + c] -= slope * by_log_odds
-        gradient[steep + c] -= slope * theta[half + c] * by_log_odds
-    return log_likelihood
-
-
-@numba.njit
-def _hill(spend: float, log_half: float, slope: float) -> float:
-    return 0.0 if spend <= 0.0 else 1.0 / (1.0 + np.exp(-slope * (np.log(spend) - log_half)))
-
-
-@numba.njit
-def _carry_and_saturate(
-    lagged: Array, c: int, log_half: float, slope: float, logit_decay: float, share: Array, log_odds_by_decay: Array
-) -> bool:
-    """Fill column c of `share`, of the derivative of its log odds by logit decay; False where nothing was spent."""
-    n_lags, n_weeks, _ = lagged.shape
-    decay = 1.0 / (1.0 + np.exp(-logit_decay))
-    weight = np.empty(n_lags)
-    total, mean_lag, spent = 0.0, 0.0, 0.0
-    for lag in range(n_lags):
-        weight[lag] = decay**lag
-        total += weight[lag]
-        mean_lag += lag * weight[lag]
-    mean_lag /= total
+            carried, tilted, bent = 0.0, 0.0, 0.0
+            for lag in range(n_lags):
+                spent = media[n_lags - 1 + t - lag]
+                carried += weight[lag] * spent
+                tilted += by_first[lag] * spent
+                bent += by_second[lag] * spent
+            share[t], by_parameter[0, t], by_parameter[1, t] = 0.0, 0.0, 0.0
+            by_parameter[2, t], by_parameter[3, t] = 0.0, 0.0
+            if carried > 0.0:
+                log_spend = np.log(carried)
+                share[t], rise = _curve(form[1], log_spend, log_half, slope)
+                by_parameter[0, t] = -slope * rise
+                by_parameter[1, t] = slope * (log_spend - log_half) * rise
+                by_parameter[2, t] = slope * rise * tilted / carried
+                by_parameter[3, t] = slope * rise * bent / carried
+        return
+    reached, rises, bends = np.zeros(len(media)), np.zeros(len(media)), np.zeros(len(media))
+    for t in range(len(media)):
+        if media[t] > 0.0:
+            log_spend = np.log(media[t])
+            reached[t], rise = _curve(form[1], log_spend, log_half, slope)
+            rises[t] = -slope * rise
+            bends[t] = slope * (log_spend - log_half) * rise
     for t in range(n_weeks):
-        carried, tilted = 0.0, 0.0
+        share[t] = 0.0
+        for block in range(BLOCKS - 1):
+            by_parameter[block, t] = 0.0
         for lag in range(n_lags):
-            part = weight[lag] / total * lagged[lag, t, c]
-            carried += part
-            tilted += part * (lag - mean_lag)
-        spent += carried
-        share[t, c] = _hill(carried, log_half, slope)
-        log_odds_by_decay[t, c] = slope * (1.0 - decay) * tilted / carried if carried > 0.0 else 0.0
-    return spent > 0.0
+            at = n_lags - 1 + t - lag
+            share[t] += weight[lag] * reached[at]
+            by_parameter[0, t] += weight[lag] * rises[at]
+            by_parameter[1, t] += weight[lag] * bends[at]
+            by_parameter[2, t] += by_first[lag] * reached[at]
+            by_parameter[3, t] += by_second[lag] * reached[at]
 
 
-@numba.njit
-def _gaussian(
-    residual: Array, variance: float, basis: Array, basis_variance: Array, weighted: Array
+@jit
+def _curve(kind: int, log_spend: float, log_half: float, slope: float) -> tuple[float, float]:
+    """Share of the ceiling at a spend, its derivative by slope * (log spend - log half saturation)."""
+    level = slope * (log_spend - log_half)
+    if kind == HILL:
+        reached = 1.0 / (1.0 + np.exp(-level))
+        return reached, reached * (1.0 - reached)
+    if level > 50.0:  # e^50 half saturations: the ceiling, before exp overflows
+        return 1.0, 0.0
+    if kind == TANH:
+        power = HALF_LOG_3 * np.exp(level)
+        reached = np.tanh(power)
+        return reached, (1.0 - reached * reached) * power
+    power = LOG_2 * np.exp(level)
+    return -np.expm1(-power), np.exp(-power) * power
+
+
+@jit
+def _lag_weights(kind: int, first: float, second: float, n_lags: int) -> tuple[Array, Array, Array]:
+    """Weights of the lags, summing to 1, with their derivatives by the two parameters."""
+    weight, by_first, by_second = np.empty(n_lags), np.zeros(n_lags), np.zeros(n_lags)
+    keep = 1.0 / (1.0 + np.exp(-first))
+    log_keep = -np.log1p(np.exp(-first))
+    shape = np.exp(second)
+    for lag in range(n_lags):
+        if kind == GEOMETRIC:
+            weight[lag] = lag * log_keep
+            by_first[lag] = lag * (1.0 - keep)
+        elif kind == DELAYED:
+            away = lag - shape
+            weight[lag] = away * away * log_keep
+            by_first[lag] = away * away * (1.0 - keep)
+            by_second[lag] = -2.0 * away * shape * log_keep
+        elif kind == WEIBULL_PDF:
+            level = min(shape * (np.log(lag + 1.0) - first), 50.0)
+            weight[lag] = second - first + (shape - 1.0) * (np.log(lag + 1.0) - first) - np.exp(level)
+            by_first[lag] = shape * (np.exp(level) - 1.0)
+            by_second[lag] = 1.0 + level * (1.0 - np.exp(level))
+        elif lag == 0:
+            weight[lag] = 0.0
+        else:
+            level = min(shape * (np.log(1.0 * lag) - first), 50.0)
+            weight[lag] = -np.exp(level)
+            by_first[lag] = shape * np.exp(level)
+            by_second[lag] = -level * np.exp(level)
+    weight = np.exp(weight - weight.max())
+    weight /= weight.sum()
+    by_first = weight * (by_first - weight @ by_first)
+    by_second = weight * (by_second - weight @ by_second)
+    return weight, by_first, by_second
+
+
+@jit
+def _integrated(
+    residual: Array, variance: float, basis: Array, singular: Array, weighted: Array
 ) -> tuple[float, float]:
     """Log density of the residual with its derivative by the noise variance; fills `weighted` with S^-1 residual."""
     n_weeks, n_basis = basis.shape
-    for t in range(n_weeks):
-        weighted[t] = residual[t] / variance
-    log_determinant = (n_weeks - n_basis) * np.log(variance)
-    trace = (n_weeks - n_basis) / variance
-    for k in range(n_basis):
-        total = variance + basis_variance[k]
-        log_determinant += np.log(total)
-        trace += 1.0 / total
-        projection = 0.0
-        for t in range(n_weeks):
-            projection += basis[t, k] * residual[t]
-        projection *= basis_variance[k] / total / variance
-        for t in range(n_weeks):
-            weighted[t] -= projection * basis[t, k]
-    quadratic, squares = 0.0, 0.0
-    for t in range(n_weeks):
-        quadratic += residual[t] * weighted[t]
-        squares += weighted[t] * weighted[t]
-    return -0.5 * (quadratic + log_determinant), 0.5 * (squares - trace)
+    total = variance + singular**2
+    weighted[:] = (residual - basis @ (singular**2 / total * (basis.T @ residual))) / variance
+    log_determinant = (n_weeks - n_basis) * np.log(variance) + np.log(total).sum()
+    trace = (n_weeks - n_basis) / variance + (1.0 / total).sum()
+    return -0.5 * (residual @ weighted + log_determinant), 0.5 * (weighted @ weighted - trace)
 
 
-@numba.njit
-def _lift_likelihood(tests: Array, theta: Array, ceiling: Array, by_ceiling: Array, gradient: Array) -> float:
+@jit
+def _independent(kind: int, residual: Array, variance: float, weighted: Array) -> tuple[float, float]:
+    """The same for noise that is independent from week to week; the derivative is by the log of its scale."""
+    value, by_log_sd = 0.0, 0.0
+    for t in range(len(residual)):
+        squared = residual[t] * residual[t]
+        if kind == JOINT_NORMAL:
+            weighted[t] = residual[t] / variance
+            value -= 0.5 * (squared / variance + np.log(variance))
+        else:
+            weighted[t] = (STUDENT_T_DF + 1.0) * residual[t] / (STUDENT_T_DF * variance + squared)
+            value -= 0.5 * (STUDENT_T_DF + 1.0) * np.log1p(squared / (STUDENT_T_DF * variance))
+            value -= 0.5 * np.log(variance)
+        by_log_sd += residual[t] * weighted[t] - 1.0
+    return value, by_log_sd
+
+
+@jit
+def _lift_likelihood(
+    kind: int, tests: Array, theta: Array, ceiling: Array, by_ceiling: Array, gradient: Array
+) -> float:
     """Log likelihood of the tests; adds its derivatives to `by_ceiling`, `gradient`."""
     n_channels = len(ceiling)
-    log_likelihood = 0.0
+    value = 0.0
     for i in range(len(tests)):
         c = int(tests[i, 0])
         log_half, slope = theta[n_channels + c], np.exp(theta[2 * n_channels + c])
         weeks, lift, lift_se = tests[i, 3], tests[i, 4], tests[i, 5]
-        gain = _hill(tests[i, 2], log_half, slope) - _hill(tests[i, 1], log_half, slope)
+        gain, by_half, by_slope = 0.0, 0.0, 0.0
+        for side in range(2):
+            if tests[i, 1 + side] > 0.0:
+                log_spend = np.log(tests[i, 1 + side])
+                reached, rise = _curve(kind, log_spend, log_half, slope)
+                sign = 2.0 * side - 1.0
+                gain += sign * reached
+                by_half -= sign * slope * rise
+                by_slope += sign * slope * (log_spend - log_half) * rise
         miss = (lift - ceiling[c] * weeks * gain) / lift_se
-        log_likelihood -= 0.5 * miss * miss
+        value -= 0.5 * miss * miss
         pull = miss * weeks / lift_se
         by_ceiling[c] += pull * gain
-        for side in range(2):
-            spend = tests[i, 1 + side]
-            response = _hill(spend, log_half, slope)
-            if spend > 0.0:
-                by_log_odds = (2 * side - 1) * pull * ceiling[c] * response * (1.0 - response)
-                gradient[n_channels + c] -= slope * by_log_odds
-                gradient[2 * n_channels + c] += slope * (np.log(spend) - log_half) * by_log_odds
-    return log_likelihood
-
-
-class LogLikelihood(Op):  # type: ignore[misc]
-    """`log_likelihood_and_gradient` inside a PyTensor graph; only z, the first input, is differentiated."""
-
-    __props__ = ()
-
-    def make_node(self, *inputs: Any) -> Apply:
-        """Inputs as in `log_likelihood_and_gradient`; outputs the log likelihood, its gradient."""
-        variables = [pt.as_tensor_variable(x) for x in inputs]
-        return Apply(self, variables, [pt.dscalar(), pt.dvector()])
-
-    def perform(self, node: Apply, inputs: list[Any], output_storage: list[list[Any]]) -> None:
-        """Evaluate outside numba."""
-        log_likelihood, gradient = log_likelihood_and_gradient(*inputs)
-        output_storage[0][0], output_storage[1][0] = np.asarray(log_likelihood), gradient
-
-    def pullback(self, inputs: list[Any], outputs: list[Any], cotangents: list[Any]) -> list[Any]:
-        """Chain rule for z."""
-        return [cotangents[0] * outputs[1], *(DisconnectedType()() for _ in inputs[1:])]
-
-    def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """Only z counts."""
-        return [[True, False]] + [[False, False]] * (len(node.inputs) - 1)
-
-
-@register_funcify_and_cache_key(LogLikelihood)
-def _compiled_by_numba(op: LogLikelihood, node: Apply, **kwargs: Any) -> tuple[Callable[..., Any], str]:
-    """Compile by numba, cached on disk under this module's text, so that an edit is never served from the cache."""
-
-    @numba.njit
-    def mix_log_likelihood(*inputs: Any) -> Any:
-        value, gradient = log_likelihood_and_gradient(*inputs)
-        return np.asarray(value), gradient
-
-    return mix_log_likelihood, sha256(inspect.getsource(sys.modules[__name__]).encode()).hexdigest()
+        gradient[n_channels + c] += pull * ceiling[c] * by_half
+        gradient[2 * n_channels + c] += pull * ceiling[c] * by_slope
+    return value

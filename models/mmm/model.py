@@ -1,11 +1,10 @@
-"""The PyMC model of the media parameters, the linear part integrated out.
+"""The mix model as a PyMC model, coefficients of the linear part and all.
 
-Weekly KPI = baseline + sum over channels of effect * h(adstock) / mean h(adstock) + noise, with
-baseline = Z b, b ~ Normal(0, diag(prior_sd^2)), noise ~ Normal(0, sigma^2), h the Hill curve. A lift test adds
-lift ~ Normal(n [F(x̄ + change) - F(x̄)], lift_se), F the channel's steady weekly response.
+    KPI = media + signed controls + Z b + noise,   media = sum over channels of ceiling * saturation(carry-over(spend))
 
-Only shapes are fixed when the model is compiled: the series, the priors, the lift tests are data, so that one
-compilation serves every fit of as many channels.
+It states the model in the field's common language, and it is what the compiled density is held against: PyTensor
+derives gradients from the formulas where `likelihood` has them written out. Fits sample the compiled density, in which
+the linear part is integrated out, since that takes a ninth of the time.
 
 Sources: Jin et al. (2017), "Bayesian methods for media mix modeling with carryover and shape effects"; effect as the
 prior's anchor, Zhang et al. (2024), "Media mix model calibration with Bayesian priors".
@@ -13,49 +12,95 @@ prior's anchor, Zhang et al. (2024), "Media mix model calibration with Bayesian 
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import nutpie
-import pymc as pm
-import pytensor
-from numpy.typing import NDArray
 
-from models.mmm.likelihood import LogLikelihood
+from models.mmm.config import MMMConfig
+from models.mmm.inputs import Inputs
+from models.mmm.likelihood import BLOCKS, HALF_LOG_3, LOG_2, STUDENT_T_DF
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    import pymc as pm
 
 
-def build(n_channels: int, n_lags: int) -> pm.Model:
-    """Model of `n_channels` with carry-over of `n_lags` - 1 weeks, on placeholder data; `fit` brings the real ones.
+def joint_model(inputs: Inputs, config: MMMConfig) -> pm.Model:
+    """PyMC model of `inputs` made with a config that samples the linear part (integrated False, or Student's t).
 
-    The free variables z are standard normal; prior_mean + prior_root z are log effect, log half saturation, log slope,
-    logit decay of every channel, then log noise sd, where prior_root prior_root' is their prior covariance.
+    Its one free variable z is standard normal; theta = prior_mean + prior_root z as in `log_density_and_gradient`.
+
+    Raises
+    ------
+    ValueError : the linear part of `inputs` is integrated out.
     """
-    n_parameters = 4 * n_channels + 1
+    import pymc as pm  # two seconds that a fit need not wait for
+    import pytensor.tensor as pt
+
+    if not inputs.is_joint:
+        raise ValueError("inputs integrate the linear part out; make them with integrated=False")
+    n, n_signed = inputs.n_channels, len(inputs.signed)
     with pm.Model() as model:
-        z = pm.Normal("z", 0.0, 1.0, shape=n_parameters)
-        log_likelihood, _ = LogLikelihood()(
-            z,
-            _data("prior_mean", np.zeros(n_parameters)),
-            _data("prior_root", np.eye(n_parameters)),
-            _data("kpi", np.zeros(2)),
-            _data("lagged", np.ones((n_lags, 2, n_channels))),
-            _data("basis", np.zeros((2, 1))),
-            _data("basis_variance", np.ones(1)),
-            _data("lift_tests", np.ones((0, 6))),
-        )
-        pm.Potential("log_likelihood", log_likelihood)
+        z = pm.Normal("z", 0.0, 1.0, shape=inputs.n_free)
+        theta = inputs.prior_mean + pt.dot(inputs.prior_root, z)
+        effect, half, slope, first, second = (theta[i * n : (i + 1) * n] for i in range(BLOCKS))
+        noise = pt.exp(theta[BLOCKS * n + n_signed])
+        curve = _curve(config, half, pt.exp(slope), pt)
+        share = _carried(inputs, config, first, second, curve, pt)
+        idle = inputs.media[:, config.max_lag_weeks :].sum(axis=1) == 0
+        mean_share = pt.where(idle, curve(np.ones((1, n)))[0], share.mean(axis=0))
+        ceiling = pt.exp(effect) / mean_share
+        mean = pt.dot(share, ceiling)
+        mean += pt.dot(pt.exp(theta[BLOCKS * n : BLOCKS * n + n_signed]), inputs.signed_columns)
+        mean += pt.dot(inputs.basis * inputs.singular, theta[BLOCKS * n + n_signed + 1 :])
+        if config.noise == "student_t":
+            pm.StudentT("kpi", nu=STUDENT_T_DF, mu=mean, sigma=noise, observed=inputs.kpi)
+        else:
+            pm.Normal("kpi", mean, noise, observed=inputs.kpi)
+        if len(rows := inputs.lift.rows):
+            at = rows[:, 0].astype(int)
+            levels = np.ones((2, len(rows), n))
+            levels[0, np.arange(len(rows)), at], levels[1, np.arange(len(rows)), at] = rows[:, 1], rows[:, 2]
+            reached = [curve(level)[np.arange(len(rows)), at] for level in levels]
+            lift = rows[:, 3] * ceiling[at] * (reached[1] - reached[0])
+            pm.Normal("lift", lift, rows[:, 5], observed=rows[:, 4])
     return model
 
 
-def _data(name: str, value: NDArray[Any]) -> Any:
-    return pytensor.shared(value, name=name, shape=(None,) * value.ndim)
+def _curve(config: MMMConfig, log_half: Any, slope: Any, pt: Any) -> Any:
+    """Share of the ceiling as a function of spends (..., n_channels)."""
+
+    def share(spend: Any) -> Any:
+        spend = pt.as_tensor_variable(spend)
+        safe = pt.switch(spend > 0, spend, 1.0)  # no gradient may pass through log 0
+        level = slope * (pt.log(safe) - log_half)
+        if config.saturation == "logistic":
+            reached = pt.tanh(HALF_LOG_3 * pt.exp(level))
+        elif config.saturation == "s_shape":
+            reached = -pt.expm1(-LOG_2 * pt.exp(level))
+        else:
+            reached = pt.sigmoid(level)
+        return pt.switch(spend > 0, reached, 0.0)
+
+    return share
 
 
-@lru_cache(maxsize=8)
-def compiled(n_channels: int, n_lags: int) -> Any:
-    """The model made ready for nutpie; kept for the life of the process."""
-    with pytensor.config.change_flags(numba__fastmath=False):  # else sums depend on what was in the cache
-        return nutpie.compile_pymc_model(build(n_channels, n_lags), backend="numba")
+def _carried(inputs: Inputs, config: MMMConfig, first: Any, second: Any, curve: Any, pt: Any) -> Any:
+    """Share (n_weeks, n_channels) of the ceiling, carry-over and saturation in the config's order."""
+    n_lags = config.max_lag_weeks + 1
+    n_weeks = inputs.media.shape[1] - n_lags + 1
+    lag = np.arange(n_lags)[:, None]
+    if config.adstock == "geometric":
+        log_weight = lag * pt.log(pt.sigmoid(first))
+    elif config.adstock == "delayed":
+        log_weight = (lag - pt.exp(second)) ** 2 * pt.log(pt.sigmoid(first))
+    elif config.adstock == "weibull_pdf":
+        age = np.log(lag + 1.0) - first
+        log_weight = second - first + (pt.exp(second) - 1) * age - pt.exp(pt.exp(second) * age)
+    else:
+        log_weight = -((lag / pt.exp(first)) ** pt.exp(second))
+    weight = pt.special.softmax(log_weight, axis=0)
+    whole = inputs.media.T
+    media = np.stack([whole[n_lags - 1 - k : n_lags - 1 - k + n_weeks] for k in range(n_lags)])
+    if config.order == "adstock_first":
+        return curve((weight[:, None, :] * media).sum(axis=0))
+    return (weight[:, None, :] * curve(media)).sum(axis=0)

@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.mmm.data import WEEK_DAYS
+from models.mmm.design import YEAR_DAYS
 from models.mmm.fitted import FittedMMM, contributions
-from models.mmm.media import hill, hill_gradient, mean_spend
+from models.mmm.media import mean_spend, saturation, saturation_gradient
 from models.response import ResponseCurves
 
 RECENT_WEEKS = 13  # a quarter: the spend level that a marginal return is quoted at
@@ -27,13 +29,27 @@ def recent_spend(fitted: FittedMMM) -> Array:
     return np.asarray(fitted.data.spend[-RECENT_WEEKS:].mean(axis=0))
 
 
+def drift(fitted: FittedMMM) -> Array:
+    """Today's effectiveness over the mean of the fitted weeks: (n_draws, n_channels), mean 1.
+
+    The fit sees the mean effect of its weeks; the next euro meets today's. Log effects are taken to wander by
+    `drift_per_year`, as they are where lift tests grow old. The last value of a random walk over T years lies away
+    from the walk's mean with variance drift_per_year^2 * T / 3.
+    """
+    years = fitted.data.n_weeks * WEEK_DAYS / YEAR_DAYS
+    sd = fitted.config.drift_per_year * np.sqrt(years / 3.0)
+    white = np.random.default_rng([fitted.config.seed, 5]).standard_normal(fitted.ceiling.shape)
+    return np.asarray(np.exp(sd * white - 0.5 * sd**2))
+
+
 def marginal_roas(fitted: FittedMMM) -> Array:
     """KPI per next unit of weekly money, kept up, at the recent spend: (n_draws, n_channels).
 
-    The slope of the steady response; a channel dark for 13 weeks is read at 1 % of its mean spend.
+    The slope of the steady response, drift included; a channel dark for 13 weeks is read at 1 % of its mean spend.
     """
     level = np.maximum(recent_spend(fitted), MIN_LEVEL * mean_spend(fitted.data.spend))
-    return fitted.ceiling * hill_gradient(level, fitted.half_saturation, fitted.slope)
+    kind = fitted.config.saturation
+    return drift(fitted) * fitted.ceiling * saturation_gradient(kind, level, fitted.half_saturation, fitted.slope)
 
 
 def channel_table(fitted: FittedMMM) -> pl.DataFrame:
@@ -57,7 +73,7 @@ def channel_table(fitted: FittedMMM) -> pl.DataFrame:
 def response_curves(
     fitted: FittedMMM, max_spend_factor: float = 2.5, n_points: int = 80, max_draws: int = 500
 ) -> ResponseCurves:
-    """Steady weekly response of each channel from no spend to well beyond today's.
+    """Steady weekly response of each channel, as of today, from no spend to well beyond today's.
 
     Parameters
     ----------
@@ -73,7 +89,7 @@ def response_curves(
     last = np.maximum(max_spend_factor * level, spend.max(axis=0))
     grid = last[:, None] * np.linspace(0.0, 1.0, n_points) ** 2
     kept = np.linspace(0, fitted.n_draws - 1, min(max_draws, fitted.n_draws)).round().astype(int)
-    ceiling, half, slope = (a[kept].T[:, None, :] for a in (fitted.ceiling, fitted.half_saturation, fitted.slope))
-    return ResponseCurves(
-        lines=fitted.data.channels, spend=grid, response=ceiling * hill(grid[:, :, None], half, slope)
-    )
+    today = drift(fitted) * fitted.ceiling
+    ceiling, half, slope = (a[kept].T[:, None, :] for a in (today, fitted.half_saturation, fitted.slope))
+    share = saturation(fitted.config.saturation, grid[:, :, None], half, slope)
+    return ResponseCurves(lines=fitted.data.channels, spend=grid, response=ceiling * share)

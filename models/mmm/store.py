@@ -17,13 +17,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.errors import DataError
-from models.mmm.config import MMMConfig, MMMPriors
+from models.mmm.config import MMMConfig, MMMPriors, RoasPrior
 from models.mmm.data import LiftTest, MMMData, control_matrix
 from models.mmm.design import Design
 from models.mmm.fitted import FittedMMM
 
 FORMAT = 1
-MEDIA = ("ceiling", "half_saturation", "slope", "decay")
+MEDIA = ("ceiling", "half_saturation", "slope", "decay", "carry_shape")
 
 
 def save(fitted: FittedMMM, folder: Path) -> None:
@@ -90,6 +90,8 @@ def _assembled(about: dict[str, Any], series: pl.DataFrame, draws: pl.DataFrame)
     channels, controls = tuple(about["channels"]), tuple(about["control_names"])
     design = about["design"]
     names = tuple(design["names"])
+    if f"carry_shape:{channels[0]}" not in draws.columns:  # written before there was more than one kind of carry-over
+        draws = draws.with_columns(pl.lit(1.0).alias(f"carry_shape:{name}") for name in channels)
     media = {p: _matrix(draws, p, channels) for p in MEDIA}
     return FittedMMM(
         data=MMMData(
@@ -133,8 +135,12 @@ def _lift_test(row: dict[str, Any]) -> LiftTest:
 
 
 def _config(row: dict[str, Any]) -> MMMConfig:
-    priors = MMMPriors(**_known(MMMPriors, row.get("priors", {})))
-    return MMMConfig(**(_known(MMMConfig, row) | {"priors": priors}))
+    fields_known = _known(MMMPriors, row.get("priors", {}))
+    roas = {name: RoasPrior(**_known(RoasPrior, one)) for name, one in fields_known.get("roas", {}).items()}
+    priors = MMMPriors(**(fields_known | {"roas": roas}))
+    known = _known(MMMConfig, row)
+    stated = known.get("confounded")
+    return MMMConfig(**(known | {"priors": priors, "confounded": stated if stated is None else tuple(stated)}))
 
 
 def _known(kind: type, row: dict[str, Any]) -> dict[str, Any]:

@@ -92,6 +92,12 @@ RESULTS = {  # table: columns promised beyond run_id and as_of
         "model_id channel contribution_mean contribution_p05 contribution_p95 roas_mean roas_p05 roas_p95 "
         "marginal_roas_mean marginal_roas_p05 marginal_roas_p95"
     ),
+    "mmm_week": "model_id week_start part mean p05 p95",
+    "mmm_channel_detail": (
+        "model_id channel half_life_weeks_mean half_life_weeks_p05 half_life_weeks_p95 half_saturation_mean "
+        "half_saturation_p05 half_saturation_p95 slope_mean slope_p05 slope_p95 saturation_level_mean "
+        "saturation_level_p05 saturation_level_p95 prior_share"
+    ),
     "response_curve": "model_id line spend response_mean response_p05 response_p95 marginal_mean",
     "bid_elasticity": ("keyword campaign elasticity_mean elasticity_p05 elasticity_p95 diminishing_bid flatness"),
     "bid_plan": "keyword campaign bid planned_bid value_per_click incrementality marginal_roas action reason",

@@ -8,7 +8,9 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from flows.daily import STAGES, daily, standing
+from models.allocation import AllocationConfig
 from models.errors import ConfigError, DataError
+from tasks.plan_asking import Modes, explain_plan, plan_on_workspace
 from tests.flows.workspaces import (
     change_settings,
     keep_sources,
@@ -57,6 +59,45 @@ def test_plan_is_certified_and_sums_to_its_budget(company: Path) -> None:
     assert spent == pytest.approx(budget, abs=0.005)
 
 
+def asked(company: Path, modes: Modes, **wishes: object) -> dict:
+    return plan_on_workspace(company, AllocationConfig(), "EUR", wishes, None, False, modes)
+
+
+def test_a_flight_at_an_even_pace_is_worth_what_the_plan_is_worth_each_week(company: Path) -> None:
+    """But for what earlier weeks still bring, at most a week's worth or so."""
+    weeks = 12
+    found = asked(company, Modes(flight_weeks=weeks), max_change_fraction=None)
+    by_kind = {row["kind"]: row["value"] for row in found["flights"]["table"]}
+    assert 1.0 <= by_kind["always-on"] / (weeks * found["summary"]["value_mean"]) <= 1.0 + 2.0 / weeks
+    assert max(by_kind.values()) == by_kind["optimised"] <= found["flights"]["upper_bound"]
+
+
+def test_money_is_spent_while_it_pays_and_no_longer(company: Path) -> None:
+    found = asked(company, Modes(unknown_budget=True, min_marginal_roas=2.0))
+    ends = {row["line"]: row["upper"] for row in found["lines"]}
+    for row in found["lines"]:
+        if 0 < row["planned_spend"] < ends[row["line"]]:
+            assert row["marginal_value"] <= 2.0 + 1e-6  # the next unit would return less
+    more = asked(company, Modes(unknown_budget=True, min_marginal_roas=1.0))
+    assert more["summary"]["planned_spend"] > found["summary"]["planned_spend"]
+
+
+@pytest.mark.parametrize("objective", ["conversions", "clv"])
+def test_an_objective_is_filled_in_from_what_customers_are_worth(company: Path, objective: str) -> None:
+    found = asked(company, Modes(), objective=objective)
+    assert found["summary"]["objective"] == objective
+    assert 0 < found["summary"]["value_mean"] <= found["summary"]["upper_bound"]
+
+
+def test_a_plan_is_explained_line_by_line(company: Path) -> None:
+    plan_id = query(company, "select plan_id from out.plan_summary where scenario = 'base'")[0][0]
+    found = explain_plan(company, plan_id, "EUR")
+    assert found["before"] is None
+    assert all(line["reason"] for line in found["lines"])
+    with pytest.raises(ConfigError, match="No plan pnone is stored here"):
+        explain_plan(company, "pnone", "EUR")
+
+
 def test_planted_shocks_fire_and_start_one_child_flow_run(company: Path) -> None:
     shocks = json.loads((company / "truth.json").read_text())["planted"]
     fired = query(company, "select name, subject, flow_run_id from out.trigger where fired")
@@ -93,7 +134,8 @@ def test_a_forced_retraining_gives_the_same_models(company: Path, tmp_path: Path
     before = query(copy, "select channel, roas_mean, roas_p05 from out_latest.mmm_channel order by 1")
     daily(str(copy), force_retrain=True)
     assert query(copy, "select channel, roas_mean, roas_p05 from out_latest.mmm_channel order by 1") == before
-    assert query(copy, "select count(*) from out.model_run where is_champion") == [(2,)]
+    champions = query(copy, "select model, count(*) from out.model_run where is_champion group by all order by 1")
+    assert champions == [("clv", 1), ("conversion", 1), ("early_value", 1), ("mmm", 1)]
 
 
 def test_spend_and_kpi_alone_give_a_plan_and_a_forecast(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from models.errors import DataError
 from models.mmm.config import MMMConfig, MMMPriors
 from models.mmm.data import WEEK, LiftTest, MMMData
 from models.mmm.design import design_matrix, make_design
-from models.mmm.fit import _draw_coefficients, _inputs, _prior, crps, fit
+from models.mmm.fit import _draw_coefficients, fit
+from models.mmm.inputs import make_inputs, prior
 from models.mmm.lift import lift_inputs
-from models.mmm.likelihood import log_likelihood_and_gradient
-from models.mmm.media import adstock, hill, hill_gradient, lagged
+from models.mmm.media import adstock, carried_share, lag_weights, lagged, saturation, saturation_gradient
+from models.mmm.scores import crps
 from tests.models.mmm_simulator import simulate
 
 
@@ -122,16 +123,34 @@ def test_a_lift_test_that_cannot_be_used_is_named(changes: dict, message: str) -
 # ---- media
 
 
-@given(st.floats(0.01, 0.95), st.floats(0.0, 1e6), st.integers(0, 12))
-def test_constant_spend_is_its_own_adstock(decay: float, level: float, max_lag: int) -> None:
-    carried = adstock(np.full((20, 1), level), np.array([[decay]]), max_lag)
-    np.testing.assert_allclose(carried, level, rtol=1e-12)
+KINDS = ("geometric", "delayed", "weibull_pdf", "weibull_cdf")
+CURVES = ("hill", "michaelis_menten", "logistic", "s_shape")
+
+
+@given(st.sampled_from(KINDS), st.floats(0.01, 0.95), st.floats(0.2, 4.0), st.floats(0.0, 1e6), st.integers(0, 12))
+def test_constant_spend_is_its_own_adstock(kind: str, first: float, second: float, level: float, max_lag: int) -> None:
+    weights = lag_weights(kind, np.array([[first]]), np.array([[second]]), max_lag)
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(adstock(np.full((20, 1), level), weights), level, rtol=1e-12)
+
+
+def test_lag_weights_agree_with_textbook_and_scipy() -> None:
+    lag, first, second = np.arange(7.0), 0.6, 1.7
+    expected = {
+        "geometric": first**lag,
+        "delayed": first ** ((lag - second) ** 2),
+        "weibull_pdf": stats.weibull_min.pdf(lag + 1, second, scale=first),
+        "weibull_cdf": stats.weibull_min.sf(lag, second, scale=first),
+    }
+    for kind, weight in expected.items():
+        found = lag_weights(kind, np.array([[first]]), np.array([[second]]), 6)[:, 0, 0]
+        np.testing.assert_allclose(found, weight / weight.sum(), rtol=1e-12, err_msg=kind)
 
 
 def test_adstock_agrees_with_the_sum_written_out() -> None:
     rng = np.random.default_rng(1)
     spend, decay, max_lag = rng.gamma(1.0, 1.0, (25, 2)), np.array([[0.3, 0.7]]), 5
-    carried = adstock(spend, decay, max_lag)
+    carried = adstock(spend, lag_weights("geometric", decay, np.ones((1, 2)), max_lag))
     for c in range(2):
         weights = [decay[0, c] ** lag for lag in range(max_lag + 1)]
         for t in range(max_lag, 25):
@@ -139,74 +158,53 @@ def test_adstock_agrees_with_the_sum_written_out() -> None:
             assert carried[0, t, c] == pytest.approx(expected)
 
 
+def test_both_orders_agree_where_nothing_bends_or_nothing_carries() -> None:
+    rng = np.random.default_rng(2)
+    spend, half, slope = rng.gamma(1.0, 1.0, (25, 2)), np.array([[1.0, 2.0]]), np.array([[1.5, 0.8]])
+    no_carry = np.array([[1e-9, 1e-9]])
+    weights = lag_weights("geometric", no_carry, np.ones((1, 2)), 4)
+    one, other = (carried_share(spend, weights, half, slope, "hill", first) for first in (True, False))
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+    weights = lag_weights("geometric", np.array([[0.5, 0.7]]), np.ones((1, 2)), 4)
+    straight = carried_share(spend, weights, 1e9 * half, np.ones((1, 2)), "hill", True)  # far below saturation
+    np.testing.assert_allclose(
+        straight, carried_share(spend, weights, 1e9 * half, np.ones((1, 2)), "hill", False), rtol=1e-6
+    )
+    bent = carried_share(spend, weights, half, slope, "hill", True)
+    assert np.abs(bent - carried_share(spend, weights, half, slope, "hill", False)).max() > 0.01
+
+
 def test_spend_before_the_first_week_is_the_mean_of_the_first_four() -> None:
     spend = np.arange(1.0, 11.0)[:, None]
     assert lagged(spend, 3)[:, 0, 0].tolist() == [1.0, 2.5, 2.5, 2.5]
 
 
-@given(st.floats(1e-3, 1e6), st.floats(0.3, 4.0))
-def test_hill_is_half_at_its_half_saturation_none_at_none(half: float, slope: float) -> None:
-    values = hill(np.array([0.0, half, 1e300]), np.array(half), np.array(slope))
+@given(st.sampled_from(CURVES), st.floats(1e-3, 1e6), st.floats(0.3, 4.0))
+def test_saturation_is_half_at_its_half_saturation_none_at_none(kind: str, half: float, slope: float) -> None:
+    values = saturation(kind, np.array([0.0, half, 1e300]), np.array(half), np.array(slope))
     np.testing.assert_allclose(values, [0.0, 0.5, 1.0], atol=1e-12)
-    step = 1e-6 * half
-    rise = hill(np.array(half + step), half, slope) - hill(np.array(half - step), half, slope)
-    assert hill_gradient(np.array(half), np.array(half), np.array(slope)) == pytest.approx(rise / (2 * step), rel=1e-5)
+    for at in (0.3 * half, half, 2.0 * half):
+        step = 1e-6 * at
+        rise = saturation(kind, np.array(at + step), half, slope) - saturation(kind, np.array(at - step), half, slope)
+        found = saturation_gradient(kind, np.array(at), np.array(half), np.array(slope))
+        assert found == pytest.approx(rise / (2 * step), rel=1e-5, abs=1e-12 / half)
 
 
-# ---- likelihood
+def test_named_curves_are_those_of_the_literature() -> None:
+    spend = np.linspace(0.0, 5.0, 11)
+    hill = spend**1.7 / (spend**1.7 + 2.0**1.7)
+    np.testing.assert_allclose(saturation("hill", spend, np.array(2.0), np.array(1.7)), hill)
+    np.testing.assert_allclose(saturation("michaelis_menten", spend, np.array(2.0), np.array(1.0)), spend / (spend + 2))
+    lam = np.log(3) / 2.0  # pymc-marketing's logistic_saturation
+    logistic = (1 - np.exp(-lam * spend)) / (1 + np.exp(-lam * spend))
+    np.testing.assert_allclose(saturation("logistic", spend, np.array(2.0), np.array(1.0)), logistic, atol=1e-15)
 
 
-def likelihood_case(seed: int) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Three channels, the last of which never spent, the second with dark weeks; two lift tests."""
-    rng = np.random.default_rng(seed)
-    n_weeks, n_channels, n_lags, n_columns = 26, 3, 4, 5
-    spend = rng.gamma(2.0, 0.5, (n_weeks, n_channels))
-    spend[4:9, 1] = 0.0
-    spend[:, 2] = 0.0
-    basis, singular, _ = np.linalg.svd(rng.normal(size=(n_weeks, n_columns)), full_matrices=False)
-    size = 4 * n_channels + 1
-    tests = np.array([[0, 1.0, 1.5, 4.0, 0.10, 0.03], [1, 0.8, 0.0, 2.3, -0.05, 0.02]])
-    z = 0.5 * rng.normal(size=size)
-    mean = np.concatenate([np.full(n_channels, -2.0), np.zeros(3 * n_channels), [-2.0]])
-    root = np.linalg.cholesky(0.3 + np.eye(size))
-    kpi = 1 + 0.1 * rng.standard_normal(n_weeks)
-    return z, (mean, root, kpi, lagged(spend, n_lags - 1), basis, singular**2, tests)
-
-
-def dense_log_likelihood(z: np.ndarray, inputs: tuple[np.ndarray, ...]) -> float:
-    """The same likelihood from the full covariance matrix, with SciPy."""
-    mean, root, kpi, spend_by_lag, basis, basis_variance, tests = inputs
-    effect, half, slope, decay = (mean + root @ z)[:-1].reshape(4, -1)
-    effect, half, slope, decay = np.exp(effect), np.exp(half), np.exp(slope), 1 / (1 + np.exp(-decay))
-    sigma = np.exp((mean + root @ z)[-1])
-    weights = decay ** np.arange(len(spend_by_lag))[:, None]
-    share = hill(np.einsum("lc,ltc->tc", weights / weights.sum(axis=0), spend_by_lag), half, slope)
-    ceiling = effect / np.where(share.sum(axis=0) > 0, share.mean(axis=0), hill(np.ones(3), half, slope))
-    covariance = sigma**2 * np.eye(len(kpi)) + basis @ np.diag(basis_variance) @ basis.T
-    total = stats.multivariate_normal(share @ ceiling, covariance).logpdf(kpi) + 0.5 * len(kpi) * np.log(2 * np.pi)
-    for index, before, after, weeks, lift, lift_se in tests:
-        c = int(index)
-        gain = hill(np.array(after), half[c], slope[c]) - hill(np.array(before), half[c], slope[c])
-        total -= 0.5 * ((lift - weeks * ceiling[c] * gain) / lift_se) ** 2
-    return float(total)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_likelihood_agrees_with_the_dense_covariance(seed: int) -> None:
-    z, inputs = likelihood_case(seed)
-    assert log_likelihood_and_gradient(z, *inputs)[0] == pytest.approx(dense_log_likelihood(z, inputs), rel=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_gradient_agrees_with_differences(seed: int) -> None:
-    z, inputs = likelihood_case(seed)
-    step = 1e-5
-    differences = [
-        (dense_log_likelihood(z + step * e, inputs) - dense_log_likelihood(z - step * e, inputs)) / (2 * step)
-        for e in np.eye(len(z))
-    ]
-    gradient = log_likelihood_and_gradient(z, *inputs)[1]
-    np.testing.assert_allclose(gradient, differences, rtol=1e-5, atol=1e-5 * np.abs(gradient).max())
+def test_unknown_kinds_are_refused() -> None:
+    with pytest.raises(ValueError, match="adstock is 'binomial'"):
+        lag_weights("binomial", np.ones((1, 1)), np.ones((1, 1)), 3)
+    with pytest.raises(ValueError, match="saturation is 'root'"):
+        saturation("root", np.ones(1), np.ones(1), np.ones(1))
 
 
 # ---- the linear part
@@ -218,7 +216,7 @@ def test_linear_coefficients_have_their_textbook_posterior(n_controls: int) -> N
     controls = rng.standard_normal((30, n_controls))
     data = toy(control_names=tuple(f"c{i}" for i in range(n_controls)), controls=controls)
     config = MMMConfig()
-    inputs = _inputs(data, make_design(data, config), config)
+    inputs = make_inputs(data, make_design(data, config), config)
     residual, sigma, n_draws = 0.5 + 0.1 * rng.standard_normal(30), 0.08, 40_000
     drawn = _draw_coefficients(inputs, np.tile(residual, (n_draws, 1)), np.full(n_draws, sigma), rng)
     precision = inputs.columns.T @ inputs.columns / sigma**2 + np.diag(inputs.column_sd**-2.0)
@@ -244,8 +242,9 @@ def test_the_design_goes_on_after_the_fitted_weeks() -> None:
 
 
 def test_media_take_five_to_sixty_percent_before_data_speak() -> None:
-    mean, root = _prior(np.array([3.0, 2.0, 1.0, 1.0, 1.0, 0.2]), 0.2, MMMPriors())
-    z = np.random.default_rng(0).standard_normal((20_000, len(mean)))
+    spend = np.array([3.0, 2.0, 1.0, 1.0, 1.0, 0.2])
+    mean, root = prior(tuple("abcdef"), spend, 1.0, 0.2, MMMConfig())
+    z = np.random.default_rng(0).standard_normal((20_000, root.shape[1]))
     total = np.exp(mean + z @ root.T)[:, :6].sum(axis=1)
     low, high = np.quantile(total, [0.05, 0.9])
     assert 0.05 < low < 0.12
