@@ -28,6 +28,7 @@ KEYWORDS_PER_CHANNEL = 16
 DEVICES = ("mobile", "desktop", "tablet")
 DESTINATIONS = ("Paris", "Rome", "Barcelona", "Lisbon", "Berlin")
 KEYWORD_TYPES = {"brand_search": "brand", "generic_search": "generic"}
+FAMILIES, LAST_MINUTE = 0.15, 0.12  # shares of customers
 CLICK_TO_ORDER_DAYS = 2.0  # mean delay between a click and its booking
 
 
@@ -165,8 +166,11 @@ def order_table(history: History) -> pl.DataFrame:
     size = len(orders)
     refund_days = np.where(rng.random(size) < REFUNDED_FRACTION, rng.integers(1, 30, size), 9999)
     end = datetime.combine(config.last_day, datetime.max.time())
+    party_size, lead_minutes = _trips(rng_of(config, "tables", 11), orders["customer_id"])
     return orders.with_columns(
         margin=(pl.col("revenue") * 0.6).round(2),
+        party_size=pl.Series(party_size),
+        starts_at=pl.col("ordered_at") + pl.duration(minutes=pl.lit(pl.Series(lead_minutes))),
         currency=pl.lit("EUR"),
         refunded_at=pl.col("ordered_at") + pl.duration(days=pl.lit(pl.Series(refund_days))),
     ).select(
@@ -179,8 +183,20 @@ def order_table(history: History) -> pl.DataFrame:
         "country",
         "channel",
         "campaign",
+        "party_size",
+        "starts_at",
         refunded_at=pl.when(pl.col("refunded_at") <= end).then(pl.col("refunded_at")),
     )
+
+
+def _trips(rng: np.random.Generator, customer_id: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """People a trip is for and minutes from booking to its start: some customers are families, some book late."""
+    number = customer_id.str.slice(1).cast(pl.Int64).to_numpy()
+    traits = rng.random((int(number.max()) + 1, 2)) if len(number) else np.zeros((1, 2))
+    is_family, is_late = traits[number, 0] < FAMILIES, traits[number, 1] < LAST_MINUTE
+    party_size = np.where(is_family, 3, 1) + rng.poisson(0.8, len(number))
+    early_days, late_days = 3.0 + rng.gamma(2.0, 12.0, len(number)), rng.uniform(0.0, 2.0, len(number))
+    return party_size, (1440 * np.where(is_late, late_days, early_days)).astype(np.int64)
 
 
 def customer_table(history: History) -> pl.DataFrame:
