@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 from allocation import allocation
+from bids import bids
 from clicks import clicks
 from clv_real import clv_demo, clv_real
 from clv_scale import clv_scale
@@ -121,6 +122,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
     "clv_real": ("Customer value on real data", clv_real),
     "clv_scale": ("Customer value at scale, beside lifetimes", clv_scale),
     "clicks": ("Conversion and delay of clicks", clicks),
+    "bids": ("Bid elasticities and bids against hidden truth", bids),
     "allocation": ("The allocator, beside exact optima and rivals", allocation),
     "mmm": ("Mix model: published truths", mmm),
     "mmm_demo": ("Mix model: ten demo companies", mmm_demo),

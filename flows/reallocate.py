@@ -1,5 +1,6 @@
 """Reallocate: a new plan, whenever a trigger or the calendar asks for one."""
 
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow
@@ -10,6 +11,7 @@ from models.errors import DataError
 from models.outcome import Outcome, done, skipped
 from models.run import Run
 from models.triggers import Trigger
+from tasks.bidding import plan_keyword_bids
 from tasks.contracts import check_table
 from tasks.monitoring import record_triggers
 from tasks.planning import adopt_plan, plan_before, plan_budget, planning_gap
@@ -27,16 +29,23 @@ def reallocate(run: Run, settings: Settings, cause: str) -> dict[str, Any]:
 
 
 def decide(run: Run, settings: Settings, fired: tuple[Trigger, ...], judged: tuple[Trigger, ...]) -> Outcome:
-    """Reallocate if a trigger fired, no plan is in force, or the one in force has grown old."""
+    """Reallocate if a trigger fired, no plan is in force, or the one in force has grown old; then set the bids."""
     if missing := planning_gap(run):
         return skipped(missing)
     cause = cause_of(run, settings, fired)
     if cause is None:
-        return skipped("the plan in force stands: no trigger fired and it is recent")
+        bids = set_bids(run, settings)
+        return skipped(f"the plan in force stands: no trigger fired and it is recent{bids}")
     result = reallocate(run, settings, cause)
     if fired:
         record_triggers(run, judged, result["flow_run_id"])
-    return done(f"{cause}: plan {result['plan_id']}", **result)
+    return done(f"{cause}: plan {result['plan_id']}{set_bids(run, settings)}", **result)
+
+
+def set_bids(run: Run, settings: Settings) -> str:
+    """Plan the bids within the plan in force; they move by small steps, so also where the plan stands."""
+    count = plan_keyword_bids(run, replace(settings.bids, margin_fraction=settings.allocation.margin_fraction))
+    return f"; {count} bids" if count else ""
 
 
 def cause_of(run: Run, settings: Settings, fired: tuple[Trigger, ...]) -> str | None:

@@ -5,6 +5,7 @@ from prefect import flow
 from flows.settings import Settings
 from models.outcome import Outcome, done, skipped
 from models.run import Run
+from tasks.bidding import estimate_elasticity
 from tasks.click_value import train_conversion, value_clicks
 from tasks.early_value import serve_values, train_early_value, value_new_customers, value_new_customers_by_channel
 from tasks.scorecard import draw_cohort_curves, profile_customers, score_channels
@@ -27,6 +28,7 @@ def retrain(run: Run, settings: Settings, force: bool) -> Outcome:
     value_new_customers(run, settings.clv)
     value_new_customers_by_channel(run, settings.new_customers, settings.clv)
     value_clicks(run, settings.conversion)
+    estimate_elasticity(run, settings.elasticity, settings.jitter)
     profile_customers(run, settings.cohorts, settings.clv)
     draw_cohort_curves(run, settings.cohort_curve, settings.clv)
     score_channels(run, settings.scorecard, settings.priority)

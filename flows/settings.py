@@ -14,6 +14,9 @@ import yaml
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from models.bid_curves import BidCurveConfig
+from models.bid_jitter import JitterConfig
+from models.bid_plan import BidPlanConfig
 from models.clv import CLVConfig
 from models.clv_priority import PriorityConfig
 from models.cohort_curve import CohortCurveConfig
@@ -121,6 +124,9 @@ class Settings(BaseSettings):
     mmm: MMMConfig = Field(default_factory=MMMConfig)
     gate: GateConfig = Field(default_factory=GateConfig)
     retrain: RetrainConfig = Field(default_factory=RetrainConfig)
+    elasticity: BidCurveConfig = Field(default_factory=BidCurveConfig)
+    jitter: JitterConfig = Field(default_factory=JitterConfig)
+    bids: BidPlanConfig = Field(default_factory=BidPlanConfig)
     allocation: AllocationConfig = Field(default_factory=AllocationConfig)
     forecast: ForecastConfig = Field(default_factory=ForecastConfig)
     triggers: TriggersConfig = Field(default_factory=TriggersConfig)

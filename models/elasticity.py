@@ -131,26 +131,59 @@ def _estimate(rows: pl.DataFrame, config: ElasticityConfig) -> tuple[float | Non
     log_bid = np.log(rows["bid"].cast(pl.Float64).to_numpy())
     if _demeaner(keyword, day, np.ones(len(rows)))(log_bid).std() < config.min_log_bid_spread:
         return None, None
-    return _fit(clicks, log_bid, keyword, day, config)
+    fitted = fit_fixed_effects(clicks, log_bid, keyword, day, config)
+    return (None, None) if fitted is None else (fitted.slope, fitted.se)
 
 
-def _fit(
+@dataclass(frozen=True, kw_only=True)
+class FixedEffectsFit:
+    """One slope for all keywords, beside an effect of each keyword and each date.
+
+    Attributes
+    ----------
+    slope, se : elasticity and its standard error, which allows for correlated days of one keyword.
+    mu : (n,) fitted counts.
+    extra : variance beyond Poisson, as a share of the squared mean.
+    dispersion : what the weighted residuals vary by, at least 1.
+    information : of the slope after both kinds of effects; dispersion / information is its variance where days are
+        independent.
+    """
+
+    slope: float
+    se: float
+    mu: FloatArray
+    extra: float
+    dispersion: float
+    information: float
+
+
+def fit_fixed_effects(
     clicks: FloatArray, log_bid: FloatArray, keyword: IntArray, day: IntArray, config: ElasticityConfig
-) -> tuple[float | None, float | None]:
-    """Slope and standard error: Poisson first, then once more with weights for the overdispersion it leaves."""
+) -> FixedEffectsFit | None:
+    """Slope by Poisson first, then once more with weights for the overdispersion it leaves.
+
+    Parameters
+    ----------
+    clicks, log_bid : (n,) counts >= 0 and log bids, finite; every keyword and every date has a click.
+    keyword, day : (n,) numbers from 0 without gaps.
+
+    Returns
+    -------
+    None with fewer than two keywords, without a degree of freedom, or where iterations do not settle.
+    """
     n, groups = len(clicks), int(keyword.max()) + 1
     freedom = n - groups - int(day.max()) - 1
     if freedom < 1 or groups < 2:
-        return None, None
+        return None
     first = _iterate(clicks, log_bid, keyword, day, (clicks + clicks.mean()) / 2, 0.0, config)
     if first is None:
-        return None, None
+        return None
     _, mu = first
     # variance = mu + extra * mu^2, so that a few large keywords do not outweigh all others
     extra = max(float(((clicks - mu) ** 2 * n / freedom - mu).sum() / (mu**2).sum()), 0.0)
     second = _iterate(clicks, log_bid, keyword, day, mu, extra, config)
     if second is None:
-        return None, None
+        return None
     slope, mu = second
     weight = mu / (1 + extra * mu)
     x = _demeaner(keyword, day, weight)(log_bid)
@@ -160,7 +193,14 @@ def _fit(
     scores = np.bincount(keyword, weights=weight * x * residual)
     shares = np.bincount(keyword, weights=weight * x * x) / information
     clustered = float(((scores / (1 - np.minimum(shares, 0.9))) ** 2).sum()) * n / freedom / information**2
-    return slope, float(np.sqrt(max(dispersion / information, clustered)))
+    return FixedEffectsFit(
+        slope=slope,
+        se=float(np.sqrt(max(dispersion / information, clustered))),
+        mu=mu,
+        extra=extra,
+        dispersion=dispersion,
+        information=information,
+    )
 
 
 def _iterate(

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.backtest import RollingErrors, backtest, roll
 from models.forecast import ForecastConfig, ForecastPaths, forecast_paths, sentence, summarise
-from models.mmm.fitted import FittedMMM, contributions, predict
+from models.mmm.fitted import FittedMMM, contributions, predict, usual_controls
 from models.mmm.store import load
 from models.run import Run
 from tasks.planning import current_spend, plan_in_force
@@ -71,7 +71,7 @@ def simulate(
 ) -> ForecastPaths:
     """Paths under a constant weekly spend (n_channels,), carry-over from the past included."""
     ahead = weeks[-1] + np.timedelta64(7, "D") * np.arange(1, config.horizon_weeks + 1)
-    controls = np.zeros((config.horizon_weeks, len(fitted.data.control_names)))  # only media is asked for
+    controls = usual_controls(fitted, config.horizon_weeks)  # only media is asked for
     _, planned = predict(fitted, ahead, np.tile(weekly, (config.horizon_weeks, 1)), controls)
     rng = np.random.default_rng([seed, 1])
     return forecast_paths(weeks, kpi, config, rng, media_draws=media, plan_draws=planned.sum(axis=2), rolling=rolling)

@@ -29,6 +29,7 @@ STANDING = (  # stay valid until a later run replaces them
     "cohort_profile",
     "channel_scorecard",
     "click_value",
+    "bid_plan",
     "uplift",
     "experiment_readout",
     "attribution",

@@ -50,7 +50,8 @@ def train_mmm(run: Run, config: MMMConfig, gate: GateConfig, every_days: int, fo
     inputs = [frame_sha256(frame) for frame in (spend, kpi, controls, lift_tests)]
     model_id = model_name("mmm", *inputs, json.dumps([asdict(config), asdict(gate)]), code_sha256())
     started = perf_counter()
-    fitted = fit(media_weeks(spend, kpi, controls, lift_tests), config)  # from no earlier fit: it can be made again
+    media = media_weeks(spend, kpi, controls, lift_tests, config.media_variable)
+    fitted = fit(media, config)  # from no earlier fit: it can be made again
     seconds = perf_counter() - started
     judged = verdict(fitted, gate)
     folder = artefact_folder(run, model_id)

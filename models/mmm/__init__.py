@@ -2,8 +2,11 @@
 
 data          what the model is fed: weekly KPI, spend, controls, lift tests
 config        form of the model, sampler settings, priors
+exposure      impressions or clicks in place of spend, at their recent cost
 design        the linear part: intercept, trend, season, controls
+link          the scale on which parts add: the KPI, or its logarithm
 media         carry-over and saturation, in numpy
+interactions  pairs of channels that bring more, or less, together
 lift          lift tests in the sampler's units
 inputs        the arrays that the density reads, priors laid out
 prior_check   what the priors say before any data; an earlier study as a prior

@@ -6,9 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.gate import Check, GateConfig, Verdict, at_least, at_most, judge, none_of
-from models.mmm.fitted import FittedMMM, baseline, contributions, expected_kpi, with_noise
+from models.mmm.data import MMMData
+from models.mmm.exposure import COST_MOVED, media_of, moved_costs
+from models.mmm.fitted import FittedMMM, baseline, contributions, noise, residuals
+from models.mmm.results import steady_ceiling
 
 Array = NDArray[np.float64]
+FALLING_MAX = 0.05  # of the draws: a curve that falls in more of them is no basis for a plan
 
 
 def verdict(fitted: FittedMMM, config: GateConfig | None = None) -> Verdict:
@@ -27,11 +31,12 @@ def channel_verdicts(fitted: FittedMMM, config: GateConfig | None = None) -> dic
     A plan may hold a channel under REVIEW at its spend and move the others.
     """
     config, data = config or GateConfig(), fitted.data
+    media = media_of(data)
     total = contributions(fitted).sum(axis=1)
     low, high = np.quantile(total, [0.05, 0.95], axis=0)
     pairs = entangled(fitted, config.entangled_pass)
-    alike = _alike(data.channels, data.spend, config.correlation_pass)
-    monthly = _monthly(data.channels, data.spend, config.repeated_week_fraction_pass)
+    alike = _alike(data.channels, media, config.correlation_pass)
+    monthly = _monthly(data.channels, media, config.repeated_week_fraction_pass)
     verdicts = {}
     for i, name in enumerate(data.channels):
         test = "Plan a lift test, or vary its spend."
@@ -42,7 +47,7 @@ def channel_verdicts(fitted: FittedMMM, config: GateConfig | None = None) -> dic
             (
                 at_most("prior_share", float(fitted.effect_contraction[i]), config.contraction_max, None, test),
                 at_most("roas_ratio", ratio, config.roas_ratio_pass, None, test),
-                none_of("constant_spend", [name] * _is_constant(data.spend[:, i]), "spend that varies", test),
+                none_of("constant_spend", [name] * _is_constant(media[:, i]), "spend that varies", test),
                 none_of("monthly_spend", [name] * (name in monthly), "weekly spend as it ran", "Load weekly spend."),
                 none_of("alike_channels", twins, "spend unlike every other channel's", "Join them, or test one."),
                 none_of("entangled_channels", partners, "an effect apart from every other channel's", test),
@@ -120,12 +125,12 @@ def _fit_checks(fitted: FittedMMM, config: GateConfig) -> tuple[Check, ...]:
 
 
 def _data_checks(fitted: FittedMMM, config: GateConfig) -> tuple[Check, ...]:
-    data = fitted.data
+    data, media = fitted.data, media_of(fitted.data)
     silent = fitted.effect_contraction > config.contraction_max
     total = data.spend.sum()
     silent_share = float(data.spend[:, silent].sum() / total) if total > 0 else 1.0
     named = ", ".join(name for name, flag in zip(data.channels, silent, strict=True) if flag)
-    n_parameters = 4 * len(data.channels) + fitted.coefficients.shape[1] + 1
+    n_parameters = 4 * len(data.channels) + fitted.coefficients.shape[1] + fitted.synergy.shape[1] + 1
     return (
         at_most(
             "spend_on_prior_alone",
@@ -136,19 +141,19 @@ def _data_checks(fitted: FittedMMM, config: GateConfig) -> tuple[Check, ...]:
         ),
         none_of(
             "constant_spend",
-            (name for i, name in enumerate(data.channels) if _is_constant(data.spend[:, i])),
+            (name for i, name in enumerate(data.channels) if _is_constant(media[:, i])),
             "spend that varies from week to week",
             "What never changes cannot be measured; these figures are the prior's. Vary the spend or test.",
         ),
         none_of(
             "monthly_spend",
-            _monthly(data.channels, data.spend, config.repeated_week_fraction_pass),
+            _monthly(data.channels, media, config.repeated_week_fraction_pass),
             "weekly spend as it ran",
             "Spend stays the same from week to week, as if monthly totals had been spread: load daily or weekly spend.",
         ),
         none_of(
             "alike_channels",
-            _alike(data.channels, data.spend, config.correlation_pass),
+            _alike(data.channels, media, config.correlation_pass),
             f"spends correlated by at most {config.correlation_pass:g}",
             "Only the sum of such a pair is known, not its split: join them, or test one.",
         ),
@@ -169,17 +174,45 @@ def _data_checks(fitted: FittedMMM, config: GateConfig) -> tuple[Check, ...]:
             "join small channels.",
         ),
         none_of("lift_tests", fitted.notes, "every lift test and belief to be used", "Correct it, or leave it out."),
+        *_exposure_checks(data),
+        *_interaction_checks(fitted),
     )
+
+
+def _exposure_checks(data: MMMData) -> tuple[Check, ...]:
+    """Only of a model that reads a channel by its impressions or clicks."""
+    if not data.exposure:
+        return ()
+    advice = (
+        "Curves and marginal ROAS are in money at the cost of the last 13 weeks: read them for today only, and load "
+        "impressions or clicks for every week with spend."
+    )
+    expected = (
+        f"a cost per impression or click within {COST_MOVED:g} times of today's, exposure wherever there is spend"
+    )
+    return (none_of("unit_cost", moved_costs(data), expected, advice),)
+
+
+def _interaction_checks(fitted: FittedMMM) -> tuple[Check, ...]:
+    """Only of a model with interactions."""
+    if not fitted.synergy.shape[1]:
+        return ()
+    falls = (steady_ceiling(fitted) < 0).mean(axis=0) > FALLING_MAX
+    named = (name for name, flag in zip(fitted.data.channels, falls, strict=True) if flag)
+    advice = (
+        "Its pair is said to do harm together: test one while the other is dark, or lower mmm.priors.interaction_sd."
+    )
+    return (none_of("falling_curve", named, "more spend to bring more KPI, partners as they are", advice),)
 
 
 def residual_memory_p_value(fitted: FittedMMM) -> float:
     """Posterior predictive probability that independent noise is as alike from week to week as the residuals are.
 
-    Compares the lag-1 autocorrelation of KPI minus expectation, draw by draw, with that of fresh noise. In (0, 1].
+    Compares the lag-1 autocorrelation of the residuals, draw by draw, with that of fresh noise. In (0, 1].
 
     Sources: Gelman et al., Bayesian Data Analysis, 3rd ed., section 6.3.
     """
-    residual = fitted.data.kpi - expected_kpi(fitted)
+    residual = residuals(fitted)
     fresh = np.random.default_rng([fitted.config.seed, 4]).standard_normal(residual.shape)
     exceeding = int((_lag_one(fresh) >= _lag_one(residual)).sum())
     return (exceeding + 1) / (fitted.n_draws + 1)
@@ -190,14 +223,14 @@ def outlier_p_value(fitted: FittedMMM) -> float:
 
     Sources: Gelman et al., Bayesian Data Analysis, 3rd ed., section 6.3.
     """
-    residual = fitted.data.kpi - expected_kpi(fitted)
-    fresh = with_noise(fitted, np.zeros(residual.shape), np.random.default_rng([fitted.config.seed, 6]))
+    residual = residuals(fitted)
+    fresh = noise(fitted, fitted.data.n_weeks, np.random.default_rng([fitted.config.seed, 6]))
     exceeding = int((np.abs(fresh).max(axis=1) >= np.abs(residual).max(axis=1)).sum())
     return (exceeding + 1) / (fitted.n_draws + 1)
 
 
 def _farthest_week(fitted: FittedMMM) -> np.datetime64:
-    miss = np.abs(fitted.data.kpi - expected_kpi(fitted).mean(axis=0))
+    miss = np.abs(residuals(fitted).mean(axis=0))
     return np.datetime64(fitted.data.week_start[int(miss.argmax())], "D")
 
 

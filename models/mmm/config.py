@@ -10,6 +10,8 @@ Adstock = Literal["geometric", "delayed", "weibull_pdf", "weibull_cdf"]
 Saturation = Literal["hill", "michaelis_menten", "logistic", "s_shape"]
 Order = Literal["adstock_first", "saturation_first"]
 Noise = Literal["normal", "student_t"]
+Link = Literal["identity", "log"]
+MediaVariable = Literal["impressions", "clicks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,7 @@ class MMMPriors:
     weibull_shape_log_sd: float = 0.4  # 90 % within 0.7-2.5
     signed_median: float = 0.2  # KPI sds per sd of a control whose sign is believed
     signed_log_sd: float = 1.2  # 90 % within 0.03-1.4
+    interaction_sd: float = 0.3  # of what a pair of median channels brings: no synergy without evidence
     noise_median: float = 0.4  # in standard deviations of the KPI
     noise_log_sd: float = 1.0  # from R2 0.99 to 0
     roas: Mapping[str, RoasPrior] = field(default_factory=dict)  # per channel, in place of the share of spend
@@ -86,11 +89,14 @@ class MMMConfig:
     adstock: Adstock = "geometric"  # how an effect is spread over the weeks after the spend
     saturation: Saturation = "hill"  # concave and S-shaped alike
     order: Order = "adstock_first"  # what carries over: the spend, or the saturated response
+    link: Link = "identity"  # log: parts multiply, a channel brings more in a strong week; the KPI must be above 0
     noise: Noise = "normal"  # student_t: an outlying week counts less, at some ten times the sampling time
     integrated: bool = True  # the linear part out of the sampler, exactly; False samples it too, for a check
     control_signs: Mapping[str, Literal["positive", "negative"]] = field(default_factory=dict)  # beliefs
     confounded: tuple[str, ...] | None = None  # channels whose budget follows demand; None: those whose test says so
     drift_per_year: float = 0.2  # sd of the log by which an effect wanders in a year: tests age by it, so does "now"
+    media_variable: Mapping[str, MediaVariable] = field(default_factory=dict)  # channel: impressions or clicks
+    interactions: tuple[tuple[str, str], ...] = ()  # pairs of channels that may bring more, or less, together
     max_lag_weeks: int = 8  # at a decay of 0.7 less than 4 % of an effect comes later
     fourier_order: int = 2  # yearly and half-yearly wave
     trend_knot_weeks: int = 26  # the trend may bend twice a year
@@ -116,6 +122,13 @@ class MMMConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} is {value}; expected {low} to {high}")
+        if self.link == "log" and self.noise == "student_t":  # exp of Student's t has no mean
+            raise ValueError(
+                "link log with noise student_t has no expected KPI; expected noise normal or link identity"
+            )
+        pairs = [frozenset(pair) for pair in self.interactions]
+        if any(len(pair) < 2 for pair in pairs) or len(set(pairs)) < len(pairs):
+            raise ValueError(f"interactions is {self.interactions}; expected pairs of two channels, each pair once")
         if not 0.5 <= self.target_accept < 1:
             raise ValueError(f"target_accept is {self.target_accept}; expected 0.5 to below 1")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
@@ -12,6 +13,7 @@ from models.errors import DataError
 
 MIN_WEEKS = 20  # below this a level, a season and one channel cannot be told apart, whatever the priors
 WEEK_DAYS = 7
+RECENT_WEEKS = 13  # a quarter: the level of spend, the cost of a click that today's figures are quoted at
 DAY, WEEK = np.timedelta64(1, "D"), np.timedelta64(WEEK_DAYS, "D")
 
 
@@ -61,11 +63,12 @@ class MMMData:
     control_names : names, distinct; holidays as 0/1 columns belong here too.
     controls : (n_weeks, n_controls), any unit.
     lift_tests : experiments that calibrate the model.
+    exposure : channel -> (n_weeks,) impressions or clicks, >= 0; such a channel responds to them, not to spend.
 
     Raises
     ------
     DataError : a value that is missing, infinite, or negative where it must not be; a week that is absent; fewer
-        than 20 weeks; a KPI that never changes.
+        than 20 weeks; a KPI that never changes; a channel that spent without any of the exposure it is to be read by.
     """
 
     week_start: NDArray[np.datetime64]
@@ -75,6 +78,7 @@ class MMMData:
     control_names: tuple[str, ...] = ()
     controls: NDArray[np.float64] | None = None
     lift_tests: tuple[LiftTest, ...] = ()
+    exposure: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _set(self, "week_start", np.asarray(self.week_start).astype("datetime64[D]"))
@@ -82,6 +86,8 @@ class MMMData:
         _set(self, "spend", np.asarray(self.spend, dtype=np.float64))
         controls = np.empty((len(self.kpi), 0)) if self.controls is None else self.controls
         _set(self, "controls", np.asarray(controls, dtype=np.float64))
+        exposure = {name: np.asarray(seen, dtype=np.float64) for name, seen in self.exposure.items()}
+        _set(self, "exposure", exposure)
         _check_shapes(self)
         _check_weeks(self.week_start)
         _check_values(self)
@@ -102,6 +108,7 @@ class MMMData:
             control_names=self.control_names,
             controls=control_matrix(self)[:n_weeks],
             lift_tests=tuple(t for t in self.lift_tests if np.datetime64(t.end_date) < last_day),
+            exposure={name: seen[:n_weeks] for name, seen in self.exposure.items()},
         )
 
 
@@ -121,12 +128,15 @@ def _check_shapes(data: MMMData) -> None:
         "spend": (data.spend.shape, (n_weeks, len(data.channels))),
         "controls": (control_matrix(data).shape, (n_weeks, len(data.control_names))),
     }
+    expected |= {f"exposure of {name!r}": (seen.shape, (n_weeks,)) for name, seen in data.exposure.items()}
     wrong = [f"{name} has shape {found}, not {right}" for name, (found, right) in expected.items() if found != right]
     if wrong:
         raise ValueError("; ".join(wrong))
     for what, names in (("channels", data.channels), ("control_names", data.control_names)):
         if len(set(names)) < len(names):
             raise ValueError(f"{what} repeats a name: {sorted(names)}")
+    if unknown := set(data.exposure) - set(data.channels):
+        raise ValueError(f"exposure names {sorted(unknown)}, which are no channels")
     if not data.channels:
         raise DataError("No channel has spend: a mix model needs at least one.\nAdd rows to ad_spend.")
 
@@ -150,6 +160,7 @@ def _check_values(data: MMMData) -> None:
     columns = [("kpi", data.kpi)]
     columns += [(f"spend of {name!r}", data.spend[:, i]) for i, name in enumerate(data.channels)]
     columns += [(f"control {name!r}", control_matrix(data)[:, i]) for i, name in enumerate(data.control_names)]
+    columns += [(f"exposure of {name!r}", seen) for name, seen in data.exposure.items()]
     problems = [
         f"{name}: {int((~np.isfinite(values)).sum())} weeks missing or infinite, first {data.week_start[bad[0]]}"
         for name, values in columns
@@ -158,7 +169,13 @@ def _check_values(data: MMMData) -> None:
     problems += [
         f"{name}: {int((values < 0).sum())} weeks below 0, first {data.week_start[np.flatnonzero(values < 0)[0]]}"
         for name, values in columns
-        if name.startswith("spend of") and (values < 0).any()
+        if name.startswith(("spend of", "exposure of")) and (values < 0).any()
+    ]
+    problems += [
+        f"exposure of {name!r}: 0 in every week, though {data.spend[:, data.channels.index(name)].sum():,.0f} was "
+        "spent; load its impressions or clicks, or take it out of mmm.media_variable"
+        for name, seen in data.exposure.items()
+        if not seen.any() and data.spend[:, data.channels.index(name)].any()
     ]
     if problems:
         raise DataError("The mix model cannot use these weeks:\n" + "\n".join(problems[:4]))

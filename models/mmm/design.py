@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from models.mmm.config import MMMConfig
 from models.mmm.data import MMMData, control_matrix
+from models.mmm.exposure import media_of
+from models.mmm.link import link_kpi
 
 YEAR_DAYS = 365.25
 FOLLOWS = "follows:"  # a column of the spend of a channel whose budget follows demand
@@ -54,8 +56,8 @@ def make_design(data: MMMData, config: MMMConfig) -> Design:
     scale[2 : 2 + len(knots)] = scale[1]  # bends are slopes too
     constant = scale <= 1e-9 * np.maximum(np.abs(centre), 1e-300)  # rounding of a 64-bit float
     scale[constant] = 1.0
-    prior_sd = np.full(len(names), data.kpi.std())  # one sd of a column explains at most the KPI's own sd
-    prior_sd[0] = INTERCEPT_SD * np.abs(data.kpi).mean()
+    prior_sd = np.full(len(names), link_kpi(data, config).std())  # one sd of a column explains at most the KPI's own sd
+    prior_sd[0] = INTERCEPT_SD * (np.abs(data.kpi).mean() if config.link == "identity" else 1.0)
     prior_sd[2 : 2 + len(knots)] *= config.trend_flexibility
     return Design(
         names=names,
@@ -87,7 +89,7 @@ def fitted_columns(design: Design, data: MMMData) -> NDArray[np.float64]:
 
 def _following(names: tuple[str, ...], data: MMMData) -> NDArray[np.float64]:
     followed = [data.channels.index(name.removeprefix(FOLLOWS)) for name in names if name.startswith(FOLLOWS)]
-    return np.asarray(data.spend[:, followed])
+    return np.asarray(media_of(data)[:, followed])
 
 
 def _standardised(

@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.mmm.exposure import media_of
 from models.mmm.fitted import FittedMMM, baseline, contributions, weights_of
 from models.mmm.media import mean_spend, saturation
-from models.mmm.results import MIN_LEVEL, drift, recent_spend
+from models.mmm.results import MIN_LEVEL, recent_spend, steady_response
 
 Array = NDArray[np.float64]
 
@@ -75,13 +76,12 @@ def sensitivity(fitted: FittedMMM, change_fraction: float = 0.2) -> pl.DataFrame
 
     One row per channel and direction: channel, spend, new_spend, kpi_change_mean, _p05, _p95.
     """
-    level = np.maximum(recent_spend(fitted), MIN_LEVEL * mean_spend(fitted.data.spend))
-    today = drift(fitted) * fitted.ceiling
-    kind, rows = fitted.config.saturation, []
-    here = saturation(kind, level, fitted.half_saturation, fitted.slope)
+    level = np.maximum(recent_spend(fitted), MIN_LEVEL * mean_spend(media_of(fitted.data)))
+    rows: list[tuple[object, ...]] = []
+    here = steady_response(fitted, level[None])[0]
     for sign in (-1.0, 1.0):
         moved = level * (1.0 + sign * change_fraction)
-        gain = today * (saturation(kind, moved, fitted.half_saturation, fitted.slope) - here)
+        gain = (steady_response(fitted, moved[None])[0] - here).T
         low, high = np.quantile(gain, [0.05, 0.95], axis=0)
         rows += list(zip(fitted.data.channels, level, moved, gain.mean(axis=0), low, high, strict=True))
     names = ["channel", "spend", "new_spend", "kpi_change_mean", "kpi_change_p05", "kpi_change_p95"]

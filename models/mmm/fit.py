@@ -12,8 +12,10 @@ from models.mmm import sampler
 from models.mmm.config import MMMConfig
 from models.mmm.data import MIN_WEEKS, MMMData, control_matrix
 from models.mmm.design import Design, make_design
+from models.mmm.exposure import media_of
 from models.mmm.fitted import FittedMMM, Metric, expected_kpi, predict, with_noise
 from models.mmm.inputs import Inputs, make_inputs, split_theta
+from models.mmm.interactions import joint_media, pairs_of
 from models.mmm.lift import lift_misses
 from models.mmm.media import carried_share, lag_weights, saturation
 from models.mmm.prior_check import check_prior
@@ -109,7 +111,12 @@ def warm_start(previous: FittedMMM, inputs: Inputs) -> Coordinates | None:
     """Start and scale from an earlier posterior, in the units of this fit; None where its parameters are others."""
     config, channels = previous.config, previous.data.channels
     believed = [name for name in config.control_signs if name in previous.data.control_names]
-    if inputs.is_joint or len(channels) != inputs.n_channels or len(believed) != len(inputs.signed):
+    if (
+        config.link != inputs.link
+        or inputs.is_joint
+        or len(channels) != inputs.n_channels
+        or len(believed) != len(inputs.signed)
+    ):
         return None
     weights = lag_weights(config.adstock, previous.decay, previous.carry_shape, config.max_lag_weeks)
     mean_share = _mean_share(previous.data, config, weights, previous.half_saturation, previous.slope)
@@ -117,14 +124,16 @@ def warm_start(previous: FittedMMM, inputs: Inputs) -> Coordinates | None:
     signed = [previous.design.names.index(f"control:{name}") for name in believed]
     blocks = [
         previous.ceiling * mean_share / inputs.kpi_scale,
-        previous.half_saturation / inputs.spend_scale,
+        previous.half_saturation / inputs.media_scale,
         previous.slope,
         first,
         previous.carry_shape,
         np.abs(previous.coefficients[:, signed]) / inputs.kpi_scale,
         previous.noise_sd[:, None] / inputs.kpi_scale,
     ]
-    theta = np.log(np.hstack(blocks))
+    pairs = pairs_of(previous.data, config)
+    joint = previous.synergy * mean_share[:, pairs].prod(axis=2) / inputs.kpi_scale
+    theta = np.hstack([np.log(np.hstack(blocks)), joint])
     free = np.flatnonzero(np.abs(inputs.prior_root).sum(axis=1) > 0)
     if theta.shape[1] != len(inputs.prior_mean) or not np.isfinite(theta).all() or len(theta) <= 2 * len(free):
         return None
@@ -154,35 +163,41 @@ def _natural_units(sample: Sample, inputs: Inputs, data: MMMData, design: Design
     z = sample.z.reshape(-1, sample.z.shape[2])
     kept = np.linspace(0, len(z) - 1, min(config.kept_draws, len(z))).round().astype(int)
     theta = inputs.prior_mean + z[kept] @ inputs.prior_root.T
-    media, log_signed, log_noise, sampled = split_theta(theta, inputs)
+    media, log_signed, log_noise, sampled, extra = split_theta(theta, inputs)
     noise = np.exp(log_noise)
     effect, half, slope, shape = (np.exp(media[:, i]) for i in (0, 1, 2, 4))
     first = media[:, 3]
     decay = np.exp(first) if config.adstock.startswith("weibull") else 1.0 / (1.0 + np.exp(-first))
     weights = lag_weights(config.adstock, decay, shape, config.max_lag_weeks)
-    scaled = data.spend / inputs.spend_scale
+    scaled = media_of(data) / inputs.media_scale
     share = carried_share(scaled, weights, half, slope, config.saturation, config.order == "adstock_first")
-    idle = data.spend.sum(axis=0) == 0
-    ceiling = effect / np.where(idle, saturation(config.saturation, np.ones(1), half, slope), share.mean(axis=1))
+    idle = scaled.sum(axis=0) == 0
+    mean_share = np.where(idle, saturation(config.saturation, np.ones(1), half, slope), share.mean(axis=1))
+    ceiling = effect / mean_share
+    synergy = extra / mean_share[:, inputs.pairs].prod(axis=2)
     signed = np.exp(log_signed)
     residual = inputs.kpi - np.einsum("ntc,nc->nt", share, ceiling) - signed @ inputs.signed_columns
+    residual -= joint_media(share, synergy, inputs.pairs).sum(axis=2)
     coefficients = np.empty((len(theta), len(design.names)))
     rng = np.random.default_rng([config.seed, 1])
     coefficients[:, inputs.free] = (
         _unseen_drawn(inputs, sampled, rng) if inputs.is_joint else _draw_coefficients(inputs, residual, noise, rng)
     )
     coefficients[:, inputs.signed] = signed * inputs.signs
+    coefficients *= inputs.kpi_scale
+    coefficients[:, 0] += inputs.kpi_centre
     prior_sd = np.linalg.norm(inputs.prior_root, axis=1)[: len(data.channels)]
     return FittedMMM(
         data=data,
         config=config,
         design=design,
         ceiling=ceiling * inputs.kpi_scale,
-        half_saturation=half * inputs.spend_scale,
+        half_saturation=half * inputs.media_scale,
         slope=slope,
+        synergy=synergy * inputs.kpi_scale,
         decay=decay,
         carry_shape=shape,
-        coefficients=coefficients * inputs.kpi_scale,
+        coefficients=coefficients,
         noise_sd=noise * inputs.kpi_scale,
         effect_contraction=np.log(effect).std(axis=0) / prior_sd,
         metrics={},
@@ -193,8 +208,9 @@ def _natural_units(sample: Sample, inputs: Inputs, data: MMMData, design: Design
 
 def _mean_share(data: MMMData, config: MMMConfig, weights: Array, half: Array, slope: Array) -> Array:
     """Mean over the weeks of the share of its ceiling that each channel reached; at its mean spend if it never ran."""
-    share = carried_share(data.spend, weights, half, slope, config.saturation, config.order == "adstock_first")
-    idle = data.spend.sum(axis=0) == 0
+    media = media_of(data)
+    share = carried_share(media, weights, half, slope, config.saturation, config.order == "adstock_first")
+    idle = media.sum(axis=0) == 0
     return np.asarray(np.where(idle, 0.5, share.mean(axis=1)))  # only a start for the sampler: any share will do
 
 
@@ -224,7 +240,8 @@ def _unseen_drawn(inputs: Inputs, sampled: Array, rng: np.random.Generator) -> A
 def _holdout_metrics(data: MMMData, config: MMMConfig) -> dict[str, Metric]:
     n_fit = data.n_weeks - config.holdout_weeks
     fitted = _fit(data.head(n_fit), replace(config, holdout_weeks=0))
-    base, media = predict(fitted, data.week_start[n_fit:], data.spend[n_fit:], control_matrix(data)[n_fit:])
+    later = {name: seen[n_fit:] for name, seen in data.exposure.items()}
+    base, media = predict(fitted, data.week_start[n_fit:], data.spend[n_fit:], control_matrix(data)[n_fit:], later)
     found = _scored(fitted, data.kpi[n_fit:], base + media.sum(axis=2), stream=3)
     return {"crps_holdout" if name == "crps" else name: score for name, score in found.items()}
 

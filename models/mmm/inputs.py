@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.mmm import likelihood
-from models.mmm.config import MMMConfig
+from models.mmm.config import Link, MMMConfig
 from models.mmm.data import MMMData
 from models.mmm.design import Design, fitted_columns
+from models.mmm.exposure import media_of
+from models.mmm.interactions import pairs_of
 from models.mmm.lift import LiftInputs, lift_inputs
 from models.mmm.likelihood import BLOCKS
+from models.mmm.link import centre_and_scale, link_kpi
 from models.mmm.media import mean_spend, padded
 
 Array = NDArray[np.float64]
@@ -35,14 +38,19 @@ SLOPE_OF_ONE = ("michaelis_menten", "logistic")
 class Inputs:
     """What `log_density_and_gradient` reads, in units of mean KPI, mean weekly media per channel.
 
+    With a log link the KPI is its logarithm less `kpi_centre`, the mean of it; kpi_scale is then 1.
+
     prior_mean, prior_root : of theta, see `log_density_and_gradient`; a parameter that the form does not have is fixed.
     columns, column_sd : the unsigned linear part with the prior sds of its coefficients; columns * column_sd is
         basis * singular * rotation'.
+    pairs : (n_pairs, 2) channels that interact.
     free, signed : indices of these columns, of those with a believed sign, in the design; signs (n_signed,) +1 or -1.
     """
 
+    link: Link
+    kpi_centre: float
     kpi_scale: float
-    spend_scale: Array
+    media_scale: Array
     n_channels: int
     form: NDArray[np.int64]
     kpi: Array
@@ -59,6 +67,7 @@ class Inputs:
     prior_mean: Array
     prior_root: Array
     lift: LiftInputs
+    pairs: NDArray[np.int64]
     notes: tuple[str, ...]
 
     @property
@@ -83,6 +92,8 @@ class Inputs:
             self.basis,
             self.singular,
             self.lift.rows,
+            self.lift.partner_levels,
+            self.pairs,
         )
 
 
@@ -91,8 +102,10 @@ def make_inputs(data: MMMData, design: Design, config: MMMConfig) -> Inputs:
 
     A sign or a ROAS stated for something that the data do not hold is passed over, with a note.
     """
-    kpi_scale = float(np.abs(data.kpi).mean())
-    spend_scale = mean_spend(data.spend)
+    kpi_centre, kpi_scale = centre_and_scale(data, config)
+    kpi = (link_kpi(data, config) - kpi_centre) / kpi_scale
+    media = media_of(data)
+    media_scale = mean_spend(media)
     columns = fitted_columns(design, data)
     believed = {name: sign for name, sign in config.control_signs.items() if name in data.control_names}
     signed = np.array([design.names.index(f"control:{name}") for name in believed], dtype=np.int64)
@@ -101,11 +114,19 @@ def make_inputs(data: MMMData, design: Design, config: MMMConfig) -> Inputs:
     column_sd = design.prior_sd[free] / kpi_scale
     basis, singular, rotation = np.linalg.svd(columns[:, free] * column_sd, full_matrices=False)
     joint = not config.integrated or config.noise == "student_t"
-    kpi_sd = float(data.kpi.std()) / kpi_scale
+    kpi_sd = float(link_kpi(data, config).std()) / kpi_scale
+    pairs = pairs_of(data, config)
     prior_mean, prior_root = prior(
-        data.channels, spend_scale, kpi_scale, kpi_sd, config, len(signed), len(singular) if joint else 0
+        data.channels,
+        mean_spend(data.spend),
+        float(np.abs(data.kpi).mean()),
+        kpi_sd,
+        config,
+        len(signed),
+        len(singular) if joint else 0,
+        pairs,
     )
-    lift = lift_inputs(data, spend_scale, kpi_scale, config.drift_per_year)
+    lift = lift_inputs(data, media_scale, kpi_scale, config.drift_per_year, config.link)
     form = (
         ADSTOCK[config.adstock],
         SATURATION[config.saturation],
@@ -117,12 +138,14 @@ def make_inputs(data: MMMData, design: Design, config: MMMConfig) -> Inputs:
         else likelihood.INTEGRATED,
     )
     return Inputs(
+        link=config.link,
+        kpi_centre=kpi_centre,
         kpi_scale=kpi_scale,
-        spend_scale=spend_scale,
+        media_scale=media_scale,
         n_channels=len(data.channels),
         form=np.array(form, dtype=np.int64),
-        kpi=data.kpi / kpi_scale,
-        media=np.ascontiguousarray(padded(data.spend / spend_scale, config.max_lag_weeks).T),
+        kpi=kpi,
+        media=np.ascontiguousarray(padded(media / media_scale, config.max_lag_weeks).T),
         columns=columns[:, free],
         column_sd=column_sd,
         basis=np.ascontiguousarray(basis),
@@ -135,6 +158,7 @@ def make_inputs(data: MMMData, design: Design, config: MMMConfig) -> Inputs:
         prior_mean=prior_mean,
         prior_root=prior_root,
         lift=lift,
+        pairs=pairs,
         notes=(*lift.notes, *_unknown_names(data, config)),
     )
 
@@ -147,6 +171,7 @@ def prior(
     config: MMMConfig,
     n_signed: int = 0,
     n_sampled_columns: int = 0,
+    pairs: NDArray[np.int64] | None = None,
 ) -> tuple[Array, Array]:
     """Mean (n_theta,) of the parameters with a root (n_theta, n_free) of their covariance.
 
@@ -160,6 +185,8 @@ def prior(
         if stated := priors.roas.get(name):
             effect[i] = np.log(stated.median * spend_scale[i] / kpi_scale)
             own_sd[i], common_sd[i] = stated.log_sd, 0.0
+    paired = np.empty((0, 2), dtype=np.int64) if pairs is None else pairs
+    synergy_sd = priors.interaction_sd * np.exp(effect[paired].mean(axis=1))
     slope_sd = 0.0 if config.saturation in SLOPE_OF_ONE else priors.slope_log_sd
     slope = 0.0 if config.saturation in SLOPE_OF_ONE else np.log(priors.slope_median)
     first, first_sd, second, second_sd = _carry_prior(config)
@@ -172,7 +199,7 @@ def prior(
             np.full(n, second),
             np.full(n_signed, np.log(priors.signed_median * kpi_sd)),
             [np.log(priors.noise_median * kpi_sd)],
-            np.zeros(n_sampled_columns),
+            np.zeros(n_sampled_columns + len(synergy_sd)),
         ]
     )
     sd = np.concatenate(
@@ -182,6 +209,7 @@ def prior(
             np.full(n_signed, priors.signed_log_sd),
             [priors.noise_log_sd],
             np.ones(n_sampled_columns),
+            synergy_sd,
         ]
     )
     covariance = np.diag(sd**2)
@@ -213,19 +241,24 @@ def kinds_of(inputs: Inputs) -> tuple[str, str, bool]:
     return list(ADSTOCK)[carry], named[curve], order == likelihood.CARRY_FIRST
 
 
-def split_theta(theta: Array, inputs: Inputs) -> tuple[Array, Array, Array, Array]:
-    """Media parameters (n_draws, 5, n_channels), log signed coefficients, log noise sd, sampled coefficients."""
+def split_theta(theta: Array, inputs: Inputs) -> tuple[Array, Array, Array, Array, Array]:
+    """Media parameters (n_draws, 5, n_channels), log signed, log noise sd, sampled coefficients, synergies of pairs."""
     at_signed = BLOCKS * inputs.n_channels
     at_noise = at_signed + len(inputs.signed)
     media = theta[:, :at_signed].reshape(len(theta), BLOCKS, inputs.n_channels)
-    return media, theta[:, at_signed:at_noise], theta[:, at_noise], theta[:, at_noise + 1 :]
+    at_pairs = theta.shape[1] - len(inputs.pairs)
+    signed, noise = theta[:, at_signed:at_noise], theta[:, at_noise]
+    return media, signed, noise, theta[:, at_noise + 1 : at_pairs], theta[:, at_pairs:]
 
 
 def _unknown_names(data: MMMData, config: MMMConfig) -> tuple[str, ...]:
+    ran = tuple(name for i, name in enumerate(data.channels) if data.spend[:, i].any())
     stated_known = (
         ("mmm.control_signs", config.control_signs, data.control_names),
         ("mmm.priors.roas", config.priors.roas, data.channels),
         ("mmm.confounded", config.confounded or (), data.channels),
+        ("mmm.interactions", [name for pair in config.interactions for name in pair], ran),
+        ("mmm.media_variable", config.media_variable, tuple(data.exposure)),
     )
     return tuple(
         f"{setting} names {name!r}, which the data do not hold or never changes: not used."

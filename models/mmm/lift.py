@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from models.mmm.config import Link
 from models.mmm.data import DAY, WEEK, LiftTest, MMMData
 from models.mmm.design import YEAR_DAYS
+from models.mmm.exposure import media_of
+from models.mmm.interactions import pairs_of, raised_ceiling
 from models.mmm.media import saturation
 
 if TYPE_CHECKING:
@@ -24,20 +27,28 @@ class LiftInputs:
 
     rows : (n_tests, 6) the channel's index, spend before, after the change in mean spends, length in weeks, lift with
         its standard error in mean KPIs.
+    partner_levels : (n_tests, n_channels) media of every channel in the weeks of each test, in mean spends.
     """
 
     rows: Array
+    partner_levels: Array
     notes: tuple[str, ...]
 
 
-def lift_inputs(data: MMMData, spend_scale: Array, kpi_scale: float, drift_per_year: float = 0.0) -> LiftInputs:
+def lift_inputs(
+    data: MMMData, media_scale: Array, kpi_scale: float, drift_per_year: float = 0.0, link: Link = "identity"
+) -> LiftInputs:
     """Spend levels without, with the change of each test; tests outside the weeks are left out with a note.
 
     An effect wanders: after a years it differs by drift_per_year * sqrt(a) lifts, so that the standard error of a test
     that ended a years before the last week is sqrt(lift_se^2 + a (drift_per_year * lift)^2).
+
+    Where the response is to exposure, the test's money bought it at the cost of the test's own weeks.
+    With a log link a lift counts against the KPI K recorded in the test's weeks, as log(1 + lift / (weeks K)) a week.
     """
     last_day = data.week_start[-1] + WEEK - DAY
-    rows, notes = [], []
+    media = media_of(data)
+    rows, levels_of_all, notes = [], [], []
     for test in data.lift_tests:
         label = f"Lift test on {test.channel!r} from {test.start_date}"
         days = _overlap_days(data, test)
@@ -55,12 +66,27 @@ def lift_inputs(data: MMMData, spend_scale: Array, kpi_scale: float, drift_per_y
                     f"but only {level * test.weeks:,.0f} was spent in its weeks."
                 )
                 continue
-            scale = spend_scale[channel]
+            if link == "log" and test.weeks * float(days @ data.kpi / days.sum()) + test.lift <= 0:
+                notes.append(
+                    f"{label} is not used: its lift of {test.lift:,.0f} takes away all of the KPI of its weeks."
+                )
+                continue
+            seen = float(days @ media[:, channel] / days.sum())
+            scale = media_scale[channel] * (level / seen if level > 0 and seen > 0 else 1.0)
             levels = level / scale, max(changed, 0.0) / scale
             years = max(float((last_day - np.datetime64(test.end_date)) / DAY), 0.0) / YEAR_DAYS
             se = float(np.sqrt(test.lift_se**2 + years * (drift_per_year * test.lift) ** 2))
-            rows.append((channel, *levels, test.weeks, test.lift / kpi_scale, se / kpi_scale))
-    return LiftInputs(rows=np.array(rows, dtype=np.float64).reshape(-1, 6), notes=tuple(notes))
+            levels_of_all.append(days @ media / days.sum() / media_scale)
+            if link == "log":
+                usual = test.weeks * float(days @ data.kpi / days.sum())
+                rows.append((channel, *levels, 1.0, np.log1p(test.lift / usual), se / (usual + test.lift)))
+            else:
+                rows.append((channel, *levels, test.weeks, test.lift / kpi_scale, se / kpi_scale))
+    return LiftInputs(
+        rows=np.array(rows, dtype=np.float64).reshape(-1, 6),
+        partner_levels=np.array(levels_of_all, dtype=np.float64).reshape(-1, len(data.channels)),
+        notes=tuple(notes),
+    )
 
 
 def lift_misses(fitted: FittedMMM, tests: tuple[LiftTest, ...]) -> dict[str, float]:
@@ -69,13 +95,15 @@ def lift_misses(fitted: FittedMMM, tests: tuple[LiftTest, ...]) -> dict[str, flo
     The error is that of the test and of the curve together. Near 0 where test and weeks agree.
     """
     data, found = replace(fitted.data, lift_tests=tests), dict[str, float]()
-    rows = lift_inputs(data, np.ones(len(data.channels)), 1.0, fitted.config.drift_per_year).rows
-    for index, before, after, weeks, lift, lift_se in rows:
+    inputs = lift_inputs(data, np.ones(len(data.channels)), 1.0, fitted.config.drift_per_year, fitted.config.link)
+    pairs, kind = pairs_of(data, fitted.config), fitted.config.saturation
+    for (index, before, after, weeks, lift, lift_se), levels in zip(inputs.rows, inputs.partner_levels, strict=True):
         c = int(index)
-        reached = saturation(
-            fitted.config.saturation, np.array([[before], [after]]), fitted.half_saturation[:, c], fitted.slope[:, c]
-        )
-        expected = weeks * fitted.ceiling[:, c] * (reached[1] - reached[0])
+        ceiling = raised_ceiling(
+            fitted.ceiling, fitted.synergy, pairs, kind, levels, fitted.half_saturation, fitted.slope
+        )[:, c]
+        reached = saturation(kind, np.array([[before], [after]]), fitted.half_saturation[:, c], fitted.slope[:, c])
+        expected = weeks * ceiling * (reached[1] - reached[0])
         miss = abs(lift - expected.mean()) / float(np.sqrt(lift_se**2 + expected.var()))
         found[data.channels[c]] = max(miss, found.get(data.channels[c], 0.0))
     return found

@@ -50,6 +50,8 @@ def log_density_and_gradient(  # noqa: PLR0913, PLR0917 (compiled code takes arr
     basis: Array,
     singular: Array,
     lift_tests: Array,
+    partner_levels: Array,
+    pairs: NDArray[np.int64],
 ) -> tuple[float, Array]:
     """Log posterior density of u, up to a constant, with its gradient.
 
@@ -69,11 +71,15 @@ def log_density_and_gradient(  # noqa: PLR0913, PLR0917 (compiled code takes arr
     basis, singular : U (n_weeks, k), d (k,).
     lift_tests : (n_tests, 6) the channel's index, spend before, after the change, length in weeks, lift, its standard
         error.
+    partner_levels : (n_tests, n_channels) media of every channel in the weeks of each test.
+    pairs : (n_pairs, 2) channels that interact; theta ends with what each brings on top at the mean of both shares.
     """
     z = start + scale @ u
     theta = prior_mean + prior_root @ z
     by_theta = np.zeros(len(theta))
-    value = _log_likelihood(theta, form, kpi, padded, signed, basis, singular, lift_tests, by_theta)
+    value = _log_likelihood(
+        theta, form, kpi, padded, signed, basis, singular, lift_tests, partner_levels, pairs, by_theta
+    )
     value -= 0.5 * (z @ z)
     return value, scale.T @ (prior_root.T @ by_theta - z)
 
@@ -88,6 +94,8 @@ def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
     basis: Array,
     singular: Array,
     lift_tests: Array,
+    partner_levels: Array,
+    pairs: NDArray[np.int64],
     gradient: Array,
 ) -> float:
     """Log likelihood of theta; adds its gradient to `gradient`."""
@@ -110,6 +118,12 @@ def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
         residual -= ceiling[c] * share[c]
     for j in range(n_signed):
         residual -= np.exp(theta[at_signed + j]) * signed[j]
+    at_pairs = len(theta) - len(pairs)
+    synergy, by_synergy = np.empty(len(pairs)), np.zeros(len(pairs))
+    for p in range(len(pairs)):
+        a, b = pairs[p]
+        synergy[p] = theta[at_pairs + p] / (mean_share[a] * mean_share[b])
+        residual -= synergy[p] * share[a] * share[b]
 
     weighted = np.empty(n_weeks)  # the gradient by media
     variance = np.exp(2.0 * theta[at_noise])
@@ -124,7 +138,10 @@ def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
         gradient[at_noise + 1 : at_noise + 1 + n_basis] += singular * (basis.T @ weighted)
     for j in range(n_signed):
         gradient[at_signed + j] += np.exp(theta[at_signed + j]) * (weighted @ signed[j])
-    value += _lift_likelihood(form[1], lift_tests, theta, ceiling, by_ceiling, gradient)
+    value += _lift_likelihood(
+        form[1], lift_tests, partner_levels, pairs, theta, ceiling, synergy, by_ceiling, by_synergy, gradient
+    )
+    _pair_gradient(pairs, weighted, synergy, by_synergy, share, mean_share, by_parameter, gradient)
     for c in range(n_channels):
         by_ceiling[c] += weighted @ share[c]
         by_effect = by_ceiling[c] * ceiling[c]
@@ -139,6 +156,30 @@ def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
             gradient[n_channels + c] += by_effect * slope * rise / mean_share[c]
             gradient[2 * n_channels + c] += by_effect * slope * theta[n_channels + c] * rise / mean_share[c]
     return value
+
+
+@jit
+def _pair_gradient(
+    pairs: NDArray[np.int64],
+    weighted: Array,
+    synergy: Array,
+    by_synergy: Array,
+    share: Array,
+    mean_share: Array,
+    by_parameter: Array,
+    gradient: Array,
+) -> None:
+    """Add to `gradient` what synergies, and the curves within them, change; `by_synergy` holds the lift tests' part."""
+    n_channels, n_weeks = share.shape
+    for p in range(len(pairs)):
+        a, b = pairs[p]
+        by_synergy[p] += weighted @ (share[a] * share[b])
+        gradient[len(gradient) - len(pairs) + p] += by_synergy[p] / (mean_share[a] * mean_share[b])
+        for side in range(2):
+            c, partner = pairs[p, side], pairs[p, 1 - side]
+            by_share = synergy[p] * (weighted * share[partner] - by_synergy[p] / (mean_share[c] * n_weeks))
+            for block in range(BLOCKS - 1):
+                gradient[(block + 1) * n_channels + c] += by_share @ by_parameter[block, c]
 
 
 @jit
@@ -277,10 +318,22 @@ def _independent(kind: int, residual: Array, variance: float, weighted: Array) -
 
 
 @jit
-def _lift_likelihood(
-    kind: int, tests: Array, theta: Array, ceiling: Array, by_ceiling: Array, gradient: Array
+def _lift_likelihood(  # noqa: PLR0913, PLR0917 (as above)
+    kind: int,
+    tests: Array,
+    partner_levels: Array,
+    pairs: NDArray[np.int64],
+    theta: Array,
+    ceiling: Array,
+    synergy: Array,
+    by_ceiling: Array,
+    by_synergy: Array,
+    gradient: Array,
 ) -> float:
-    """Log likelihood of the tests; adds its derivatives to `by_ceiling`, `gradient`."""
+    """Log likelihood of the tests; adds its derivatives to `by_ceiling`, `by_synergy`, `gradient`.
+
+    A tested channel's ceiling is raised by what its partners, at their spend during the test, add to it.
+    """
     n_channels = len(ceiling)
     value = 0.0
     for i in range(len(tests)):
@@ -296,10 +349,37 @@ def _lift_likelihood(
                 gain += sign * reached
                 by_half -= sign * slope * rise
                 by_slope += sign * slope * (log_spend - log_half) * rise
-        miss = (lift - ceiling[c] * weeks * gain) / lift_se
+        raised = ceiling[c]
+        for p in range(len(pairs)):
+            raised += synergy[p] * _partner_share(kind, pairs[p], c, partner_levels[i], theta)[0]
+        miss = (lift - raised * weeks * gain) / lift_se
         value -= 0.5 * miss * miss
         pull = miss * weeks / lift_se
         by_ceiling[c] += pull * gain
-        gradient[n_channels + c] += pull * ceiling[c] * by_half
-        gradient[2 * n_channels + c] += pull * ceiling[c] * by_slope
+        gradient[n_channels + c] += pull * raised * by_half
+        gradient[2 * n_channels + c] += pull * raised * by_slope
+        for p in range(len(pairs)):
+            reached, by_partner_half, by_partner_slope, partner = _partner_share(
+                kind, pairs[p], c, partner_levels[i], theta
+            )
+            by_synergy[p] += pull * gain * reached
+            gradient[n_channels + partner] += pull * gain * synergy[p] * by_partner_half
+            gradient[2 * n_channels + partner] += pull * gain * synergy[p] * by_partner_slope
     return value
+
+
+@jit
+def _partner_share(
+    kind: int, pair: NDArray[np.int64], c: int, levels: Array, theta: Array
+) -> tuple[float, float, float, int]:
+    """Share that the partner of c in a pair reaches at its level, by its log half saturation, by its log slope, itself.
+
+    All 0 where c is not of the pair, or the partner did not run.
+    """
+    partner = pair[1] if pair[0] == c else pair[0]
+    if (pair[0] != c and pair[1] != c) or levels[partner] <= 0.0:
+        return 0.0, 0.0, 0.0, partner
+    log_spend, log_half = np.log(levels[partner]), theta[len(levels) + partner]
+    slope = np.exp(theta[2 * len(levels) + partner])
+    reached, rise = _curve(kind, log_spend, log_half, slope)
+    return reached, -slope * rise, slope * (log_spend - log_half) * rise, partner

@@ -51,7 +51,11 @@ def joint_model(inputs: Inputs, config: MMMConfig) -> pm.Model:
         ceiling = pt.exp(effect) / mean_share
         mean = pt.dot(share, ceiling)
         mean += pt.dot(pt.exp(theta[BLOCKS * n : BLOCKS * n + n_signed]), inputs.signed_columns)
-        mean += pt.dot(inputs.basis * inputs.singular, theta[BLOCKS * n + n_signed + 1 :])
+        at_pairs = len(inputs.prior_mean) - len(inputs.pairs)
+        mean += pt.dot(inputs.basis * inputs.singular, theta[BLOCKS * n + n_signed + 1 : at_pairs])
+        synergy = [theta[at_pairs + p] / (mean_share[a] * mean_share[b]) for p, (a, b) in enumerate(inputs.pairs)]
+        for (a, b), each in zip(inputs.pairs, synergy, strict=True):
+            mean += each * share[:, a] * share[:, b]
         if config.noise == "student_t":
             pm.StudentT("kpi", nu=STUDENT_T_DF, mu=mean, sigma=noise, observed=inputs.kpi)
         else:
@@ -61,7 +65,10 @@ def joint_model(inputs: Inputs, config: MMMConfig) -> pm.Model:
             levels = np.ones((2, len(rows), n))
             levels[0, np.arange(len(rows)), at], levels[1, np.arange(len(rows)), at] = rows[:, 1], rows[:, 2]
             reached = [curve(level)[np.arange(len(rows)), at] for level in levels]
-            lift = rows[:, 3] * ceiling[at] * (reached[1] - reached[0])
+            raised, partners = ceiling[at], curve(inputs.lift.partner_levels)
+            for (a, b), each in zip(inputs.pairs, synergy, strict=True):
+                raised += each * ((at == a) * partners[:, b] + (at == b) * partners[:, a])
+            lift = rows[:, 3] * raised * (reached[1] - reached[0])
             pm.Normal("lift", lift, rows[:, 5], observed=rows[:, 4])
     return model
 

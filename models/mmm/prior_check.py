@@ -37,7 +37,9 @@ def draw_from_prior(inputs: Inputs, rng: np.random.Generator) -> tuple[Array, Ar
     Sources: Talts et al. (2018), "Validating Bayesian inference algorithms with simulation-based calibration".
     """
     z = rng.standard_normal(inputs.n_free)
-    media, log_signed, log_noise, sampled = split_theta((inputs.prior_mean + inputs.prior_root @ z)[None], inputs)
+    media, log_signed, log_noise, sampled, synergy = split_theta(
+        (inputs.prior_mean + inputs.prior_root @ z)[None], inputs
+    )
     kinds, n_lags = kinds_of(inputs), inputs.media.shape[1] - len(inputs.kpi) + 1
     effect, half, slope, shape = (np.exp(media[:, i]) for i in (0, 1, 2, 4))
     first = np.exp(media[:, 3]) if kinds[0].startswith("weibull") else 1.0 / (1.0 + np.exp(-media[:, 3]))
@@ -46,6 +48,8 @@ def draw_from_prior(inputs: Inputs, rng: np.random.Generator) -> tuple[Array, Ar
     reached = np.where(share.sum(axis=0) > 0, share.mean(axis=0), 1.0)
     coefficients = sampled[0] if inputs.is_joint else rng.standard_normal(len(inputs.singular))
     mean = share @ (effect[0] / reached) + np.exp(log_signed[0]) @ inputs.signed_columns
+    for (one, other), extra in zip(inputs.pairs, synergy[0], strict=True):
+        mean += extra * share[:, one] * share[:, other] / (reached[one] * reached[other])
     mean += inputs.basis @ (inputs.singular * coefficients)
     return z, mean + np.exp(log_noise[0]) * rng.standard_normal(len(mean))
 

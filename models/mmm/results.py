@@ -6,13 +6,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.mmm.data import WEEK_DAYS
+from models.mmm.data import RECENT_WEEKS, WEEK_DAYS
 from models.mmm.design import YEAR_DAYS
-from models.mmm.fitted import FittedMMM, contributions
+from models.mmm.exposure import media_of
+from models.mmm.fitted import FittedMMM, contributions, expected_kpi, loss_without
+from models.mmm.interactions import pairs_of, raised_ceiling
 from models.mmm.media import mean_spend, saturation, saturation_gradient
 from models.response import ResponseCurves
 
-RECENT_WEEKS = 13  # a quarter: the spend level that a marginal return is quoted at
+YEAR_WEEKS = 52  # the level that a multiplicative effect acts on: a year of weeks, so that no season is in it
 MIN_LEVEL = 0.01  # of a mean spend: where a curve's slope is read for a channel that has been dark
 
 Array = NDArray[np.float64]
@@ -42,14 +44,49 @@ def drift(fitted: FittedMMM) -> Array:
     return np.asarray(np.exp(sd * white - 0.5 * sd**2))
 
 
+def steady_ceiling(fitted: FittedMMM) -> Array:
+    """Ceilings (n_draws, n_channels) as of today: drift included, partners of an interaction at their recent spend."""
+    raised = raised_ceiling(
+        fitted.ceiling,
+        fitted.synergy,
+        pairs_of(fitted.data, fitted.config),
+        fitted.config.saturation,
+        recent_spend(fitted),
+        fitted.half_saturation,
+        fitted.slope,
+    )
+    return drift(fitted) * raised
+
+
+def level_without(fitted: FittedMMM) -> Array:
+    """Mean weekly KPI of the last year without one channel: (n_draws, n_channels). What a log link's effect lifts."""
+    left = expected_kpi(fitted)[:, -YEAR_WEEKS:, None] - loss_without(fitted)[:, -YEAR_WEEKS:]
+    return np.asarray(left.mean(axis=1))
+
+
+def steady_response(fitted: FittedMMM, spend: Array, kept: NDArray[np.int64] | None = None) -> Array:
+    """Steady weekly KPI as of today that each channel brings at a spend, the others at theirs of late.
+
+    spend : (n_points, n_channels) money per week; kept : draws, else all. Returns (n_points, n_channels, n_draws).
+    """
+    at = np.arange(fitted.n_draws) if kept is None else kept
+    ceiling, half, slope = (a[at].T for a in (steady_ceiling(fitted), fitted.half_saturation, fitted.slope))
+    lifted = ceiling * saturation(fitted.config.saturation, spend[:, :, None], half, slope)
+    return np.asarray(level_without(fitted)[at].T * np.expm1(lifted)) if fitted.config.link == "log" else lifted
+
+
 def marginal_roas(fitted: FittedMMM) -> Array:
     """KPI per next unit of weekly money, kept up, at the recent spend: (n_draws, n_channels).
 
     The slope of the steady response, drift included; a channel dark for 13 weeks is read at 1 % of its mean spend.
     """
-    level = np.maximum(recent_spend(fitted), MIN_LEVEL * mean_spend(fitted.data.spend))
+    level = np.maximum(recent_spend(fitted), MIN_LEVEL * mean_spend(media_of(fitted.data)))
     kind = fitted.config.saturation
-    return drift(fitted) * fitted.ceiling * saturation_gradient(kind, level, fitted.half_saturation, fitted.slope)
+    ceiling, half, slope = steady_ceiling(fitted), fitted.half_saturation, fitted.slope
+    rise = ceiling * saturation_gradient(kind, level, half, slope)
+    if fitted.config.link == "log":
+        rise = rise * level_without(fitted) * np.exp(ceiling * saturation(kind, level, half, slope))
+    return rise
 
 
 def channel_table(fitted: FittedMMM) -> pl.DataFrame:
@@ -84,12 +121,10 @@ def response_curves(
     """
     if max_spend_factor <= 0 or n_points < 2 or max_draws < 1:
         raise ValueError(f"max_spend_factor {max_spend_factor}, n_points {n_points}, max_draws {max_draws}: too small")
-    spend = fitted.data.spend
+    spend = media_of(fitted.data)
     level = np.maximum(recent_spend(fitted), mean_spend(spend))
     last = np.maximum(max_spend_factor * level, spend.max(axis=0))
     grid = last[:, None] * np.linspace(0.0, 1.0, n_points) ** 2
     kept = np.linspace(0, fitted.n_draws - 1, min(max_draws, fitted.n_draws)).round().astype(int)
-    today = drift(fitted) * fitted.ceiling
-    ceiling, half, slope = (a[kept].T[:, None, :] for a in (today, fitted.half_saturation, fitted.slope))
-    share = saturation(fitted.config.saturation, grid[:, :, None], half, slope)
-    return ResponseCurves(lines=fitted.data.channels, spend=grid, response=ceiling * share)
+    response = steady_response(fitted, grid.T, kept).transpose(1, 0, 2)
+    return ResponseCurves(lines=fitted.data.channels, spend=grid, response=np.ascontiguousarray(response))

@@ -21,10 +21,12 @@ from models.mmm import sampler
 from models.mmm.config import MMMConfig
 from models.mmm.data import MIN_WEEKS, MMMData, control_matrix
 from models.mmm.design import fitted_columns, make_design
+from models.mmm.exposure import media_of
 from models.mmm.fit import quick_fit
-from models.mmm.fitted import FittedMMM, expected_kpi, predict, with_noise
+from models.mmm.fitted import FittedMMM, predict, residuals, with_noise
 from models.mmm.inputs import make_inputs
 from models.mmm.likelihood import STUDENT_T_DF
+from models.mmm.link import link_kpi
 from models.mmm.media import adstock, lag_weights, mean_spend, saturation
 from models.mmm.quick import pareto_smoothed
 from models.mmm.scores import crps
@@ -112,17 +114,21 @@ def bic(data: MMMData, config: MMMConfig) -> float:
     inputs = make_inputs(data, design, config)
     at = sampler.mode(inputs).start
     log_likelihood = sampler.log_density(inputs)(at)[0] + 0.5 * float(at @ at)
+    if config.link == "log":  # to a density of the KPI in its means, as without
+        log_likelihood -= float((np.log(data.kpi) - np.log(data.kpi.mean())).sum())
     n_parameters = inputs.n_free + (0 if inputs.is_joint else inputs.columns.shape[1])
     return n_parameters * float(np.log(data.n_weeks)) - 2.0 * log_likelihood
 
 
 def leave_one_out(fitted: FittedMMM) -> tuple[Array, float]:
     """Log density of each week left out (n_weeks,) by Pareto smoothed weights; the largest k-hat."""
-    miss = (fitted.data.kpi - expected_kpi(fitted)) / fitted.noise_sd[:, None]
+    miss = residuals(fitted) / fitted.noise_sd[:, None]
     heavy = fitted.config.noise == "student_t"
     log_p = (stats.t.logpdf(miss, STUDENT_T_DF) if heavy else stats.norm.logpdf(miss)) - np.log(fitted.noise_sd)[
         :, None
     ]
+    if fitted.config.link == "log":
+        log_p -= np.log(fitted.data.kpi)  # from a density of the logarithm to one of the KPI
     pointwise, k_hats = np.empty(fitted.data.n_weeks), np.empty(fitted.data.n_weeks)
     for week in range(fitted.data.n_weeks):
         weight, k_hats[week] = pareto_smoothed(-log_p[:, week])
@@ -151,7 +157,8 @@ def _crps(data: MMMData, config: MMMConfig, n_origins: int, horizon: int) -> flo
         if n < MIN_WEEKS:
             continue
         fitted, ahead = quick_fit(data.head(n), config), slice(n, n + horizon)
-        base, media = predict(fitted, data.week_start[ahead], data.spend[ahead], control_matrix(data)[ahead])
+        later = {name: seen[ahead] for name, seen in data.exposure.items()}
+        base, media = predict(fitted, data.week_start[ahead], data.spend[ahead], control_matrix(data)[ahead], later)
         drawn = with_noise(fitted, base + media.sum(axis=2), np.random.default_rng([config.seed, 8]))
         found.append(crps(data.kpi[ahead], drawn))
     return float(np.mean(found)) if found else float("nan")
@@ -166,18 +173,19 @@ def decay_table(data: MMMData, config: MMMConfig | None = None, grid: tuple[floa
     """
     config = replace(config or MMMConfig(), adstock="geometric")
     design = make_design(data, config)
-    columns = fitted_columns(design, data)
-    scaled, best = data.spend / mean_spend(data.spend), np.full(len(data.channels), config.priors.decay_median)
+    columns, kpi = fitted_columns(design, data), link_kpi(data, config)
+    media = media_of(data)
+    scaled, best = media / mean_spend(media), np.full(len(data.channels), config.priors.decay_median)
     half, slope = (np.full(len(data.channels), x) for x in (config.priors.half_saturation_median, 1.0))
 
     def log_rss(decay: Array) -> float:
         weights = lag_weights(
             "geometric", np.maximum(decay, 1e-12)[None], np.ones((1, len(decay))), config.max_lag_weeks
         )
-        media = saturation(config.saturation, adstock(scaled, weights)[0], half, slope)
-        regressors = np.hstack([columns, media])
-        fitted = regressors @ np.linalg.lstsq(regressors, data.kpi, rcond=None)[0]
-        return float(np.log(((data.kpi - fitted) ** 2).mean()))
+        reached = saturation(config.saturation, adstock(scaled, weights)[0], half, slope)
+        regressors = np.hstack([columns, reached])
+        fitted = regressors @ np.linalg.lstsq(regressors, kpi, rcond=None)[0]
+        return float(np.log(((kpi - fitted) ** 2).mean()))
 
     def with_decay(channel: int, decay: float) -> Array:
         changed = best.copy()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.mmm.config import MMMConfig
 from models.mmm.data import MMMData
 from models.mmm.fit import fit
-from models.mmm.fitted import FittedMMM, expected_kpi
+from models.mmm.fitted import FittedMMM, residuals
 from models.mmm.results import roas
 
 Array = NDArray[np.float64]
@@ -76,7 +76,7 @@ def _reason(before: FittedMMM, after: FittedMMM, channel: int) -> str:
     if len(new) and old.min() > 0 and new.min() == 0:
         said.append("the first weeks without spend")
     noise = float(np.median(before.noise_sd))
-    miss = after.data.kpi[n:] - expected_kpi(after).mean(axis=0)[n:]
+    miss = residuals(after).mean(axis=0)[n:]
     if len(miss) and np.abs(miss).max() > 3 * noise:
         week = after.data.week_start[n + int(np.abs(miss).argmax())]
         said.append(f"the week of {week} lies {np.abs(miss).max() / noise:.1f} noise sds off")

@@ -21,6 +21,7 @@ from models.mmm.config import MMMConfig, MMMPriors, RoasPrior
 from models.mmm.data import LiftTest, MMMData, control_matrix
 from models.mmm.design import Design
 from models.mmm.fitted import FittedMMM
+from models.mmm.interactions import pairs_of
 
 FORMAT = 1
 MEDIA = ("ceiling", "half_saturation", "slope", "decay", "carry_shape")
@@ -54,10 +55,13 @@ def save(fitted: FittedMMM, folder: Path) -> None:
     series = {"week_start": data.week_start, "kpi": data.kpi}
     series |= {f"spend:{name}": data.spend[:, i] for i, name in enumerate(data.channels)}
     series |= {f"control:{name}": control_matrix(data)[:, i] for i, name in enumerate(data.control_names)}
+    series |= {f"exposure:{name}": seen for name, seen in data.exposure.items()}
     pl.DataFrame(series).write_parquet(folder / "series.parquet")
     draws = {"noise_sd": fitted.noise_sd}
     for parameter in MEDIA:
         draws |= {f"{parameter}:{name}": getattr(fitted, parameter)[:, i] for i, name in enumerate(data.channels)}
+    pairs = pairs_of(data, fitted.config)
+    draws |= {f"synergy:{one}:{other}": fitted.synergy[:, p] for p, (one, other) in enumerate(pairs)}
     draws |= {f"coefficient:{name}": fitted.coefficients[:, i] for i, name in enumerate(design.names)}
     pl.DataFrame(draws).write_parquet(folder / "draws.parquet")
 
@@ -87,23 +91,17 @@ def load(folder: Path) -> FittedMMM:
 
 
 def _assembled(about: dict[str, Any], series: pl.DataFrame, draws: pl.DataFrame) -> FittedMMM:
-    channels, controls = tuple(about["channels"]), tuple(about["control_names"])
+    channels = tuple(about["channels"])
     design = about["design"]
     names = tuple(design["names"])
     if f"carry_shape:{channels[0]}" not in draws.columns:  # written before there was more than one kind of carry-over
         draws = draws.with_columns(pl.lit(1.0).alias(f"carry_shape:{name}") for name in channels)
     media = {p: _matrix(draws, p, channels) for p in MEDIA}
+    data, config = _data(about, series), _config(about.get("config", {}))
+    pairs = tuple(f"{one}:{other}" for one, other in pairs_of(data, config))
     return FittedMMM(
-        data=MMMData(
-            week_start=series["week_start"].to_numpy(),
-            kpi=series["kpi"].to_numpy(),
-            channels=channels,
-            spend=_matrix(series, "spend", channels),
-            control_names=controls,
-            controls=_matrix(series, "control", controls),
-            lift_tests=tuple(_lift_test(test) for test in about.get("lift_tests", [])),
-        ),
-        config=_config(about.get("config", {})),
+        data=data,
+        config=config,
         design=Design(
             names=names,
             first_week=np.datetime64(design["first_week"], "D"),
@@ -114,12 +112,27 @@ def _assembled(about: dict[str, Any], series: pl.DataFrame, draws: pl.DataFrame)
             prior_sd=np.array(design["prior_sd"]),
         ),
         **media,
+        synergy=_matrix(draws, "synergy", pairs),
         coefficients=_matrix(draws, "coefficient", names),
         noise_sd=draws["noise_sd"].to_numpy(),
         effect_contraction=np.array(about["effect_contraction"]),
         metrics=about["metrics"],
         in_sample=about["in_sample"],
         notes=tuple(about.get("notes", ())),
+    )
+
+
+def _data(about: dict[str, Any], series: pl.DataFrame) -> MMMData:
+    channels, controls = tuple(about["channels"]), tuple(about["control_names"])
+    return MMMData(
+        week_start=series["week_start"].to_numpy(),
+        kpi=series["kpi"].to_numpy(),
+        channels=channels,
+        spend=_matrix(series, "spend", channels),
+        control_names=controls,
+        controls=_matrix(series, "control", controls),
+        exposure={n: series[f"exposure:{n}"].to_numpy() for n in channels if f"exposure:{n}" in series.columns},
+        lift_tests=tuple(_lift_test(test) for test in about.get("lift_tests", [])),
     )
 
 
@@ -140,7 +153,11 @@ def _config(row: dict[str, Any]) -> MMMConfig:
     priors = MMMPriors(**(fields_known | {"roas": roas}))
     known = _known(MMMConfig, row)
     stated = known.get("confounded")
-    return MMMConfig(**(known | {"priors": priors, "confounded": stated if stated is None else tuple(stated)}))
+    lists = {
+        "confounded": stated if stated is None else tuple(stated),
+        "interactions": tuple((one, other) for one, other in known.get("interactions", ())),
+    }
+    return MMMConfig(**(known | {"priors": priors} | lists))
 
 
 def _known(kind: type, row: dict[str, Any]) -> dict[str, Any]:

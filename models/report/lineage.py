@@ -36,16 +36,27 @@ class Journey:
 MIX_INPUTS = ("mart.spend_weekly", "mart.kpi_weekly", "mart.controls_weekly", "staging.lift_tests")
 MIX_SOURCES = ("ad_spend", "kpi", "orders", "controls", "lift_tests", "rates")
 JOURNEYS = (
-    Journey(section="The plan", results=("plan_summary", "budget_plan"), inputs=MIX_INPUTS, sources=MIX_SOURCES),
+    Journey(
+        section="The plan",
+        results=("plan_summary", "budget_plan", "bid_plan"),
+        inputs=(*MIX_INPUTS, "mart.bid_observations", "mart.click_cells"),
+        sources=(*MIX_SOURCES, "bids", "clicks"),
+    ),
     Journey(
         section="What media did", results=("mmm_channel", "response_curve"), inputs=MIX_INPUTS, sources=MIX_SOURCES
     ),
     Journey(section="Forecast", results=("forecast", "backtest"), inputs=MIX_INPUTS, sources=MIX_SOURCES),
     Journey(
         section="Customer value",
-        results=("customer_value", "channel_scorecard"),
-        inputs=("mart.customer_rfm", "staging.ad_spend"),
-        sources=("orders", "customers", "ad_spend", "rates"),
+        results=("customer_value", "channel_scorecard", "cohort_curve", "click_value"),
+        inputs=(
+            "mart.customer_rfm",
+            "mart.customer_order_days",
+            "mart.cohort_orders",
+            "mart.click_cells",
+            "staging.ad_spend",
+        ),
+        sources=("orders", "customers", "clicks", "ad_spend", "rates"),
     ),
     Journey(
         section="Triggers",

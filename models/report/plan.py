@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import polars as pl
+
 from models.report import decision, figures, wording
 from models.report.blocks import (
     Block,
@@ -47,11 +49,20 @@ def section(tables: Tables, words: Words, note: str) -> Block:
     blocks = [_picture(lines, words), _table(lines, words)]
     blocks += _calendar(tables, plan)
     blocks += _scenarios(tables, plan, words)
+    if "bid_plan" in tables:
+        blocks.append(folded("Bids within the plan", [_bids(tables["bid_plan"], words)]))
     if "decision_review" in tables:
         blocks.append(
             folded("Did earlier plans work?", [plain_table("Prediction and outcome", tables["decision_review"], words)])
         )
     return present(KEY, TITLE, _lead(plan, lines, words), blocks, note=note)
+
+
+def _bids(bids: pl.DataFrame, words: Words) -> Block:
+    """The bids that move most, in money a click."""
+    shown = ("keyword", "bid", "planned_bid", "value_per_click", "incrementality", "marginal_roas", "action", "reason")
+    moved = bids.sort((pl.col("planned_bid") - pl.col("bid")).abs(), descending=True, nulls_last=True)
+    return plain_table("Bids, money a click", moved.select(name for name in shown if name in moved.columns), words)
 
 
 def _weight(row: Row) -> tuple[float, float, str]:

@@ -1,6 +1,6 @@
 -- purpose: bids and what they bought
 -- grain: date x keyword
--- units: bid and cost in company currency; impressions and clicks are counts
+-- units: bid, cost and value in company currency; impressions, clicks and conversions are counts
 -- owner: growth data
 select
     bids.date,
@@ -10,6 +10,8 @@ select
     bids.impressions as impressions_count,
     bids.clicks as clicks_count,
     (bids.cost * case when coalesce(bids.currency, $currency) = $currency then 1 else rates.rate end) as cost,
+    bids.conversions as conversions_count,
+    (bids.value * case when coalesce(bids.currency, $currency) = $currency then 1 else rates.rate end) as value,
     coalesce(bids.randomised, false) as is_randomised
 from raw.bids as bids
 left join staging.rates as rates

@@ -100,6 +100,11 @@ RESULTS = {  # table: columns promised beyond run_id and as_of
     ),
     "response_curve": "model_id line spend response_mean response_p05 response_p95 marginal_mean",
     "bid_elasticity": ("keyword campaign elasticity_mean elasticity_p05 elasticity_p95 diminishing_bid flatness"),
+    "bid_curve": "channel campaign keyword bid bid_factor impressions clicks cost conversions value marginal_roas",
+    "bid_experiment": (
+        "channel campaign keyword jitter_fraction days elasticity_se_now elasticity_se_after keywords clicks_factor "
+        "cost_factor money_at_stake reason"
+    ),
     "bid_plan": "keyword campaign bid planned_bid value_per_click incrementality marginal_roas action reason",
     "plan_summary": (
         "plan_id scenario budget objective value_mean value_p05 value_p95 upper_bound gap_fraction roas_mean "

@@ -30,7 +30,7 @@ def auction(seed: int, n_weeks: int) -> tuple[MMMData, float, float]:
     rng = np.random.default_rng(seed)
     cost = np.exp(0.5 * np.sin(np.arange(n_weeks) / 9.0) + 0.3 * rng.standard_normal(n_weeks))
     cost[-13:] = 1.25
-    seen = rng.gamma(3.0, 300.0, n_weeks)
+    seen = rng.gamma(3.0, 300.0, n_weeks) * (rng.random(n_weeks) > 0.2)  # dark weeks tell the level
     media = 900.0 * seen / (seen + 1000.0)
     kpi = 2000.0 + media + 60.0 * rng.standard_normal(n_weeks)
     data = MMMData(
@@ -50,7 +50,7 @@ def test_returns_are_found_where_prices_move_and_more_weeks_bring_them_closer() 
         found, true = [], []
         for seed in range(101, 107):
             data, *truth = auction(seed, n_weeks)
-            fitted = quick_fit(data, MMMConfig(max_lag_weeks=2, drift_per_year=0.0))
+            fitted = quick_fit(data, MMMConfig(max_lag_weeks=0, drift_per_year=0.0))
             found.append(np.column_stack([roas(fitted), marginal_roas(fitted)]))
             true.append(truth)
         draws, known = np.array(found), np.array(true)
@@ -64,7 +64,8 @@ def test_returns_are_found_where_prices_move_and_more_weeks_bring_them_closer() 
 def test_exposure_explains_what_spend_cannot() -> None:
     data, _, _ = auction(2, 156)
     by_spend, by_exposure = quick_fit(replace(data, exposure={})), quick_fit(data)
-    assert np.median(by_exposure.noise_sd) < 0.75 * np.median(by_spend.noise_sd)
+    assert np.median(by_exposure.noise_sd) == pytest.approx(60.0, rel=0.12)  # its standard error is 0.06
+    assert np.quantile(by_spend.noise_sd, 0.05) > 60.0
 
 
 def test_at_a_constant_price_exposure_and_spend_are_one_model_in_any_unit() -> None:
@@ -139,7 +140,7 @@ def test_a_price_that_moved_is_said() -> None:
     steady = replace(data, exposure={"video": data.spend[:, 0] / 1.25})
     assert moved_costs(steady) == ()
     bare = steady.exposure["video"].copy()
-    bare[4:6] = 0.0
+    bare[np.flatnonzero(bare)[:2]] = 0.0
     assert "2 weeks with spend but without exposure" in moved_costs(replace(data, exposure={"video": bare}))[0]
     assert "unit_cost" not in {c.name for c in mmm_checks(quick_fit(replace(data, exposure={})), GateConfig())}
     asked = quick_fit(replace(data, exposure={}), MMMConfig(media_variable={"video": "clicks"}))

@@ -10,6 +10,7 @@ from models.mmm import sampler
 from models.mmm.config import MMMConfig
 from models.mmm.design import make_design
 from models.mmm.inputs import Inputs, make_inputs, split_theta
+from models.mmm.interactions import joint_media, raised_ceiling
 from models.mmm.media import carried_share, lag_weights, saturation
 from models.mmm.model import joint_model
 from tests.models.mmm_simulator import simulate
@@ -32,9 +33,11 @@ def case(**form: object) -> tuple[MMMConfig, Inputs]:
     return config, make_inputs(data, make_design(data, config), config)
 
 
-def media_of(theta: np.ndarray, config: MMMConfig, inputs: Inputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Media (n_weeks,) with signed controls, ceiling, sd, from the numpy functions that contributions use."""
-    media, log_signed, log_noise, _ = split_theta(theta[None], inputs)
+def media_of(
+    theta: np.ndarray, config: MMMConfig, inputs: Inputs
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Media (n_weeks,) with signed controls, (ceiling, synergy), sd, from the functions that contributions use."""
+    media, log_signed, log_noise, _, extra = split_theta(theta[None], inputs)
     effect, half, slope, shape = (np.exp(media[:, i]) for i in (0, 1, 2, 4))
     first = np.exp(media[:, 3]) if config.adstock.startswith("weibull") else 1 / (1 + np.exp(-media[:, 3]))
     weights = lag_weights(config.adstock, first, shape, config.max_lag_weeks)
@@ -42,26 +45,37 @@ def media_of(theta: np.ndarray, config: MMMConfig, inputs: Inputs) -> tuple[np.n
     share = carried_share(spend, weights, half, slope, config.saturation, config.order == "adstock_first")[0]
     idle = share.sum(axis=0) == 0
     ceiling = effect[0] / np.where(idle, saturation(config.saturation, np.ones(1), half, slope)[0], share.mean(axis=0))
-    return share @ ceiling + np.exp(log_signed[0]) @ inputs.signed_columns, ceiling, np.exp(log_noise[0])
+    mean_share = share.mean(axis=0)
+    synergy = np.array([x / (mean_share[a] * mean_share[b]) for (a, b), x in zip(inputs.pairs, extra[0], strict=True)])
+    media = share @ ceiling + joint_media(share[None], synergy[None], inputs.pairs)[0].sum(axis=1)
+    return media + np.exp(log_signed[0]) @ inputs.signed_columns, (ceiling, synergy), np.exp(log_noise[0])
 
 
 def dense_log_density(z: np.ndarray, config: MMMConfig, inputs: Inputs) -> float:
     """The integrated density from the full covariance matrix, with SciPy."""
     theta = inputs.prior_mean + inputs.prior_root @ z
-    media, ceiling, sigma = media_of(theta, config, inputs)
+    media, (ceiling, synergy), sigma = media_of(theta, config, inputs)
     n_weeks, n = len(inputs.kpi), inputs.n_channels
     covariance = sigma**2 * np.eye(n_weeks) + (inputs.basis * inputs.singular**2) @ inputs.basis.T
     total = stats.multivariate_normal(media, covariance).logpdf(inputs.kpi) + 0.5 * n_weeks * np.log(2 * np.pi)
     half, slope = np.exp(theta[n : 2 * n]), np.exp(theta[2 * n : 3 * n])
-    for index, before, after, weeks, lift, lift_se in inputs.lift.rows:
+    for (index, before, after, weeks, lift, lift_se), at in zip(
+        inputs.lift.rows, inputs.lift.partner_levels, strict=True
+    ):
         c = int(index)
+        one = (ceiling[None], synergy[None], inputs.pairs, config.saturation, at, half[None], slope[None])
+        raised = raised_ceiling(*one)[0, c]
         ends = (saturation(config.saturation, np.array(x), half[c], slope[c]) for x in (before, after))
         low, high = ends
-        total -= 0.5 * ((lift - weeks * ceiling[c] * (high - low)) / lift_se) ** 2
+        total -= 0.5 * ((lift - weeks * raised * (high - low)) / lift_se) ** 2
     return float(total - 0.5 * z @ z)
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(form.values()))
+PAIRED = {"interactions": (("brand_search", "video"), ("social", "brand_search"))}  # both tested channels, one twice
+PAIRED_FORMS = [*(form | PAIRED for form in (FORMS[0], FORMS[5], FORMS[10])), {"link": "log"} | PAIRED]
+
+
+@pytest.mark.parametrize("form", [*FORMS, *PAIRED_FORMS], ids=lambda form: "-".join(map(str, form.values())))
 def test_density_and_gradient_agree_with_the_dense_covariance(form: dict[str, str]) -> None:
     config, inputs = case(**form)
     density = sampler.log_density(inputs)
@@ -76,7 +90,7 @@ def test_density_and_gradient_agree_with_the_dense_covariance(form: dict[str, st
     np.testing.assert_allclose(gradient, differences, rtol=1e-4, atol=1e-5 * np.abs(gradient).max())
 
 
-@pytest.mark.parametrize("form", [{"integrated": False}, {"noise": "student_t"}], ids=["normal", "student_t"])
+@pytest.mark.parametrize("form", [{"integrated": False}, {"noise": "student_t"} | PAIRED], ids=["normal", "student_t"])
 def test_the_joint_density_agrees_with_pymc(form: dict[str, object]) -> None:
     """Independent implementation: the same model written in PyMC, its gradient derived by PyTensor."""
     config, inputs = case(**form)
