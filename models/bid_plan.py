@@ -46,7 +46,7 @@ class BidPlanConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    mode: Literal["profit", "troas", "cpa", "budget"] = "profit"
+    mode: Literal["profit", "troas", "cpa", "budget"] = "profit"  # what a bid aims at
     target_roas: float = 1.0  # profit: of the last unit of money, after margin; troas: on average
     target_cpa: float | None = None  # money per incremental conversion, for cpa
     margin_fraction: float = 1.0  # profit = margin_fraction * value - cost, as in `AllocationConfig`

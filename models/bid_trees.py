@@ -26,7 +26,7 @@ class TreesConfig:
 
     rounds: int = 100  # trees
     depth: int = 2  # the bid beside one campaign at a time
-    learning_rate: float = 0.15
+    learning_rate: float = 0.15  # of what is left, learned by each tree
     leaf_clicks_min: float = 50.0  # expected clicks of a leaf: a standard error of 14 %
     step: float = 0.15  # of log bid, up and down from each day's bid
 
