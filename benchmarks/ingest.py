@@ -26,6 +26,10 @@ EXPECTATIONS = 30
 AS_OF = date(2026, 2, 28)
 PARAMETERS = {"as_of": AS_OF, "timezone": "UTC", "currency": "EUR", "kpi_value": "revenue"}
 THREADS = 2
+MARTS = (  # all that are made of clicks, each after those it reads
+    *("clicks_by_load", "clicks_daily", "click_counts_by_load", "click_conversions", "click_cells", "click_delays"),
+    "click_order_value",
+)
 
 
 def click_file(path: Path, number: int) -> None:
@@ -82,11 +86,15 @@ def bare_clicks(folder: Path) -> None:
         for schema in ("raw", "mart", "staging"):
             con.execute(f"create schema {schema}")
         con.execute(
-            "create table raw.clicks as select *, null::varchar as currency, 0::bigint as _load_id "
-            f"from read_parquet('{folder}/landing/*.parquet')"
+            "create table raw.clicks as select *, null::varchar as currency, null::varchar as query_type, "
+            f"0::bigint as _load_id from read_parquet('{folder}/landing/*.parquet')"
         )
         con.execute("create table staging.rates (currency varchar, valid_from date, valid_until date, rate double)")
-        for name in ("clicks_by_load", "clicks_daily"):
+        con.execute(
+            "create table staging.orders (order_id varchar, customer_id varchar, ordered_at timestamp, "
+            "order_date date, net_revenue decimal(24, 6), net_margin decimal(24, 6))"
+        )
+        for name in MARTS:
             select = (ROOT / "sql" / "mart" / f"{name}.sql").read_text()
             named = {key: value for key, value in PARAMETERS.items() if re.search(rf"\${key}\b", select)}
             con.execute(f"create table mart.{name} as {select}", named)

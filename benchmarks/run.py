@@ -48,12 +48,12 @@ def demo(folder: Path) -> list[str]:
     """The demo company, scored by its hidden truth."""
     lines = [
         (
-            "| seed | ROAS in 90 % interval | total contribution | gap | status quo profit | plan profit "
-            "| oracle profit | planted fired | other fired | seconds |"
+            "| seed | ROAS in 90 % interval | marginal ROAS in it | CLV in it | total contribution | gap "
+            "| status quo profit | plan profit | oracle profit | planted fired | other fired | seconds |"
         ),
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    hits = cases = close = better = 0
+    hits = cases = close = better = marginal_hits = clv_hits = 0
     for seed in DEMO_SEEDS:
         workspace = folder / f"demo-{seed}"
         run = marginal("demo", str(workspace), "--seed", str(seed))
@@ -63,20 +63,27 @@ def demo(folder: Path) -> list[str]:
         truth = json.loads((workspace / "truth.json").read_text())
         planted = {(shock["trigger"], shock["subject"]) for shock in truth["planted"]}
         inside, of = scored["roas_in_interval"]
+        true = truth["channels"]
+        mix = query(workspace, "select channel, marginal_roas_p05, marginal_roas_p95 from out_latest.mmm_channel")
+        marginals = sum(low <= true[name]["marginal_roas"] <= high for name, low, high in mix)
+        values = query(workspace, "select channel, clv_p05, clv_p95 from out_latest.channel_value")
+        clvs = sum(low <= true[name]["clv"] <= high for name, low, high in values if name in true)
+        marginal_hits, clv_hits = marginal_hits + marginals, clv_hits + clvs
         error = scored["contribution_error_fraction"]
         hits, cases = hits + inside, cases + of
         close += abs(error) <= 0.15
         better += scored["plan_profit"] > scored["status_quo_profit"]
         seconds = sum(stage["seconds"] for stage in run["stages"].values())
         lines.append(
-            f"| {seed} | {inside} of {of} | {error:+.1%} | {gap:.1e} | {scored['status_quo_profit']:,.0f} "
-            f"| {scored['plan_profit']:,.0f} | {scored['oracle_profit']:,.0f} "
+            f"| {seed} | {inside} of {of} | {marginals} of {of} | {clvs} of {of} | {error:+.1%} | {gap:.1e} "
+            f"| {scored['status_quo_profit']:,.0f} | {scored['plan_profit']:,.0f} | {scored['oracle_profit']:,.0f} "
             f"| {len(planted & fired)} of {len(planted)} | {len(fired - planted)} | {seconds:.0f} |"
         )
     lines += [
         "",
         (
-            f"ROAS inside its 90 % interval: {hits} of {cases}. Total contribution within 15 %: {close} of "
+            f"ROAS inside its 90 % interval: {hits} of {cases}, marginal ROAS {marginal_hits}, CLV of a channel's "
+            f"customers {clv_hits}. Total contribution within 15 %: {close} of "
             f"{len(DEMO_SEEDS)}. True profit above the status quo's: {better} of {len(DEMO_SEEDS)}. "
             "Profit is true profit per week in euro."
         ),
