@@ -178,7 +178,8 @@ def channel_value(fitted: FittedCLV, rfm: pl.DataFrame, config: CLVConfig) -> pl
     Returns
     -------
     channel, customers, clv_mean, clv_p05, clv_p95 and the two parts of the error, as standard errors of the mean:
-    error_parameters, which more history would lower, and error_customers, the luck of so many customers.
+    error_parameters, which more history would lower (null where a stand-in served whose error nobody knows: the
+    interval then lacks it), and error_customers, the luck of so many customers.
     """
     return worth(fitted, rfm, config).channels
 
@@ -186,7 +187,12 @@ def channel_value(fitted: FittedCLV, rfm: pl.DataFrame, config: CLVConfig) -> pl
 def worth(fitted: FittedCLV, rfm: pl.DataFrame, config: CLVConfig) -> Worth:
     """`predict` and `channel_value` in one pass."""
     histories = read_histories(rfm, fitted.time_unit_days, fitted.value)
-    found = value_histories(fitted.purchases, fitted.spend, fitted.shift, histories, horizon_of(config))
+    horizon = Horizon(
+        days=config.horizon_days,
+        discount_rate_annual=config.discount_rate_annual,
+        time_unit_days=fitted.time_unit_days,
+    )
+    found = value_histories(fitted.purchases, fitted.spend, fitted.shift, histories, horizon)
     first = pl.col("first_order_date")
     name = ("customer_id",) if "customer_id" in rfm.columns else ()
     customers = rfm.select(
@@ -204,15 +210,6 @@ def worth(fitted: FittedCLV, rfm: pl.DataFrame, config: CLVConfig) -> Worth:
         pl.lit(fitted.method).alias("method"),
     )
     return Worth(customers=customers, channels=_channels(found.channels))
-
-
-def horizon_of(config: CLVConfig, days: float | None = None) -> Horizon:
-    """The horizon of a config, or one of so many days without a discount."""
-    return Horizon(
-        days=config.horizon_days if days is None else days,
-        discount_rate_annual=config.discount_rate_annual if days is None else 0.0,
-        time_unit_days=config.time_unit_days,
-    )
 
 
 def expected_window(fitted: FittedCLV, rfm: pl.DataFrame, window_days: float) -> pl.DataFrame:
@@ -305,7 +302,8 @@ def _channels(sums: dict[str, ChannelSums]) -> pl.DataFrame:
         mean = channel.value / channel.customers
         luck = math.sqrt(channel.variance) / channel.customers
         doubt = channel.error / channel.customers
-        spread = Z_90 * math.hypot(luck, doubt) / mean if mean > 0.0 else 0.0
+        known = 0.0 if math.isnan(doubt) else doubt
+        spread = Z_90 * math.hypot(luck, known) / mean if mean > 0.0 else 0.0
         rows.append(
             {
                 "channel": name or None,
@@ -313,7 +311,7 @@ def _channels(sums: dict[str, ChannelSums]) -> pl.DataFrame:
                 "clv_mean": mean,
                 "clv_p05": mean * math.exp(-spread),
                 "clv_p95": mean * math.exp(spread),
-                "error_parameters": doubt,
+                "error_parameters": None if math.isnan(doubt) else doubt,
                 "error_customers": luck,
             }
         )

@@ -109,10 +109,12 @@ def fit_purchases(groups: Mapping[str, Rows], repeaters_min: int, penalizer: flo
     repeaters = int(weights[x > 0].sum())
     own: tuple[PurchaseGroup, ...] = ()
     likelihood: float | None = None
+    covariance: Matrix | None
     if repeaters < repeaters_min or age.max() <= 0.0:
         reason = f"{repeaters} customers ordered again, BG/NBD needs {repeaters_min}: one pooled order rate is used"
         reasons: tuple[str, ...] = (reason,)
-        parameters, method, covariance = _pooled_rate(x, age, weights), "pooled_rate", None
+        parameters, method = _pooled_rate(x, age, weights), "pooled_rate"
+        covariance = _of_alpha_alone(1.0 / (float(weights @ x) + 0.5))
     else:
 
         def refuse(values: Floats) -> str | None:
@@ -129,7 +131,7 @@ def fit_purchases(groups: Mapping[str, Rows], repeaters_min: int, penalizer: flo
 
         start = np.log([1.0, float(np.average(age, weights=weights)) + 1.0, 1.0, 2.0])
         plain = partial(_newton, purchase_derivatives, list(data.values()), start)
-        values, covariance, likelihood, failure = _settle(plain, maximise, penalizer, refuse, float(weights.sum()))
+        values, covariance, likelihood, failure = _settle(plain, maximise, penalizer, refuse)
         reasons = (f"BG/NBD does not settle on these customers: {failure}",) if failure else ()
         candidates: list[tuple[PurchaseParameters, str, Matrix | None]] = []
         if values is not None:
@@ -207,7 +209,7 @@ def fit_spend(
         return GammaGammaFitter(penalizer_coef=penalty).fit(x[rows], m[rows] / scale, weights=weights[rows])
 
     plain = partial(_newton, spend_derivatives, list(data.values()), np.log([2.0, 3.0, 1.0]))
-    values, covariance, likelihood, failure = _settle(plain, maximise, penalizer, refuse, float(weights.sum()))
+    values, covariance, likelihood, failure = _settle(plain, maximise, penalizer, refuse)
     reasons = (f"Gamma-Gamma does not settle on these orders: {failure}",) if failure else ()
     own: tuple[SpendGroup, ...] = ()
     if values is None:
@@ -288,7 +290,6 @@ def _settle(
     maximise: Callable[[float], Any],
     penalizer: float,
     refuse: Callable[[Floats], str | None],
-    customers: float,
 ) -> tuple[Floats | None, Matrix | None, float | None, str | None]:
     """The plain fit where it is acceptable, else the first acceptable one with a penalty.
 
@@ -310,7 +311,7 @@ def _settle(
             values = fitted.params_.to_numpy()
             failure = refuse(values)
             if failure is None:
-                return values, _covariance(fitted, customers), None, why
+                return values, _covariance(fitted), None, why
         why = why or failure
     return None, None, None, why
 
@@ -325,13 +326,13 @@ def _attempt(maximise: Callable[[float], Any], penalty: float) -> tuple[Any, str
             return None, f"the optimiser stopped ({type(error).__name__})"
 
 
-def _covariance(fitted: Any, customers: float) -> Matrix | None:
+def _covariance(fitted: Any) -> Matrix | None:
     """Covariance of the log-parameters from the Hessian of the mean loss; None when that is not positive definite."""
     try:
         np.linalg.cholesky(fitted._hessian_)
     except np.linalg.LinAlgError:
         return None
-    return _rows(np.linalg.inv(fitted._hessian_) / customers)
+    return _rows(np.linalg.inv(fitted._hessian_) / float(fitted.data["weights"].sum()))
 
 
 def _rows(matrix: Floats) -> Matrix:
@@ -346,6 +347,13 @@ def _pooled_rate(x: Floats, age: Floats, weights: Floats) -> PurchaseParameters:
     """
     rate = (float(weights @ x) + 0.5) / (float(weights @ age) + 1.0)
     return PurchaseParameters(r=1.0, alpha=1.0 / rate, a=0.0, b=1.0)
+
+
+def _of_alpha_alone(variance: float) -> Matrix:
+    """Covariance of the log-parameters where only alpha was estimated: of a rate from n orders, 1 / n."""
+    matrix = np.zeros((4, 4))
+    matrix[1, 1] = variance
+    return _rows(matrix)
 
 
 def _no_dropout(x: Floats, age: Floats, weights: Floats) -> PurchaseParameters:

@@ -160,7 +160,7 @@ class Valued:
 def parameters_of(
     purchases: FittedPurchases, spend: FittedSpend, name: str
 ) -> tuple[PurchaseParameters, SpendParameters, Floats]:
-    """Parameters of a group and their covariance (7, 7) in logs; zero where a stand-in has none."""
+    """Parameters of a group and their covariance (7, 7) in logs; zero for a stand-in whose error nobody knows."""
     purchase = next(
         (g for g in purchases.groups if g.name == name), purchases.groups[-1] if purchases.groups else purchases
     )
@@ -179,6 +179,7 @@ def value_histories(
     """Value of every customer over the horizon, block by block, so that memory does not grow with the intermediate."""
     alive, orders, mean, low, high = results = np.zeros((5, histories.x.size))
     channels = {}
+    is_known = purchases.covariance is not None and spend.covariance is not None
     for name, rows in histories.groups():
         purchase, money, covariance = parameters_of(purchases, spend, name)
         now = (histories.x[rows], histories.recency[rows], histories.age[rows], histories.mean_spend[rows])
@@ -203,7 +204,7 @@ def value_histories(
             customers=rows.size,
             value=float(mean[rows].sum()),
             variance=variance,
-            error=(max(float(slope @ covariance @ slope), 0.0) + doubt**2) ** 0.5,
+            error=(max(float(slope @ covariance @ slope), 0.0) + doubt**2) ** 0.5 if is_known else float("nan"),
         )
     return Valued(alive=alive, orders=orders, mean=mean, low=low, high=high, channels=channels)
 

@@ -147,6 +147,32 @@ def with_served_values(valued: pl.DataFrame, served: pl.DataFrame, tier_quantile
     return merged.with_columns(tier).select(valued.columns)
 
 
+def with_served_channels(
+    channels: pl.DataFrame, before: pl.DataFrame, after: pl.DataFrame, channel: pl.DataFrame
+) -> pl.DataFrame:
+    """Rows of ``out.channel_value`` with the means of the served values.
+
+    Interval and errors keep their size relative to the mean: they are the lifetime model's, which has a covariance.
+
+    Parameters
+    ----------
+    before, after : rows of ``out.customer_value`` of the same customers, by the lifetime model and as served.
+    channel : customer_id, channel.
+    """
+    new = after.select("customer_id", new="clv_mean")
+    both = before.select("customer_id", old="clv_mean").join(new, on="customer_id")
+    ratio = (
+        both.join(channel, on="customer_id")
+        .group_by("channel")
+        .agg(ratio=pl.col("new").sum() / pl.col("old").sum())
+        .filter(pl.col("ratio").is_finite())
+    )
+    money = ("clv_mean", "clv_p05", "clv_p95", "error_parameters", "error_customers")
+    factor = pl.col("ratio").fill_null(1.0)
+    joined = channels.join(ratio, on="channel", how="left", nulls_equal=True, maintain_order="left")
+    return joined.with_columns(pl.col(*money) * factor).select(channels.columns)
+
+
 def folds(
     firsts: pl.DataFrame, days: pl.DataFrame, as_of: date, config: BlendConfig, horizon_days: int
 ) -> tuple[Fold, ...]:

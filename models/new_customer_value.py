@@ -169,7 +169,7 @@ def _orders(people: pl.DataFrame, days: pl.DataFrame, as_of: date, horizon_days:
     age = (pl.col("order_date") - pl.col("first_order_date")).dt.total_days()
     placed = (
         days.join(aged, on="customer_id")
-        .select("who", "last_age", age=age, value=kept)
+        .select("who", "last_age", age=age, value=kept.fill_null(0.0))
         .filter(pl.col("age") >= 0, pl.col("age") <= pl.col("last_age"))
         .sort("who", "age", "value")
     )

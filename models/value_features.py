@@ -13,6 +13,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from models.clv_histories import WINDOW_DAYS
 from models.errors import DataError
 
 CATEGORIES = ("channel", "campaign", "country", "device", "destination", "keyword_type")
@@ -37,27 +38,16 @@ NUMBERS = (
     "order_days_last_90_days",
 )
 FEATURES = (*CATEGORIES, *NUMBERS)
+BEFORE = ("frequency_before", "recency_before_days")  # the lifetime model's, as it stood before its last window
 KEY = ("customer_id", "cutoff_date")
 DAY_COLUMNS = ("customer_id", "order_date", "refunded_date", "orders", "value", "kept_value")
 
 
 def valued(days: pl.DataFrame, value: str) -> pl.DataFrame:
-    """Rows of ``mart.customer_order_days`` with `value` as placed and `kept_value` after refunds, revenue or margin.
-
-    Where margin is asked for and a row has none, its revenue times the margin fraction of all rows that have one
-    stands in; where none has, margin is revenue.
-    """
-    if value == "revenue":
-        return days.with_columns(value=pl.col("revenue"), kept_value=pl.col("net_revenue"))
-    if value != "margin":
+    """Rows of ``mart.customer_order_days`` with `value` as placed and `kept_value` after refunds, revenue or margin."""
+    if value not in ("revenue", "margin"):
         raise ValueError(f"value is {value!r}: expected revenue or margin")
-    known = days.filter(pl.col("margin").is_not_null()).sort("customer_id", "order_date", "revenue")
-    kept = float(known["net_revenue"].sum())
-    fraction = float(known["net_margin"].sum()) / kept if kept > 0.0 else 1.0
-    return days.with_columns(
-        value=pl.col("margin").fill_null(pl.col("revenue") * fraction),
-        kept_value=pl.col("net_margin").fill_null(pl.col("net_revenue") * fraction),
-    )
+    return days.with_columns(value=pl.col(value), kept_value=pl.col(f"net_{value}"))
 
 
 def cutoffs_after_first_order(firsts: pl.DataFrame, day: int, last: date) -> pl.DataFrame:
@@ -98,6 +88,7 @@ def features(firsts: pl.DataFrame, days: pl.DataFrame, cutoffs: pl.DataFrame) ->
     ago = (cut - when).dt.total_days()
     repeat = pl.col("rank") > 1
     gaps = pl.col("gap_days")
+    known_before = ago.max() >= WINDOW_DAYS
     summed = by_day.group_by(KEY).agg(
         first_value=pl.col("value").filter(~repeat).first(),
         age_days=ago.max().cast(pl.Float64),
@@ -115,13 +106,17 @@ def features(firsts: pl.DataFrame, days: pl.DataFrame, cutoffs: pl.DataFrame) ->
         value_last_90_days=pl.col("value").filter(ago < 90).sum(),
         order_days_last_30_days=(ago < 30).sum().cast(pl.Float64),
         order_days_last_90_days=(ago < 90).sum().cast(pl.Float64),
+        frequency_before=pl.when(known_before).then((ago >= WINDOW_DAYS).sum().cast(pl.Float64) - 1.0),
+        recency_before_days=pl.when(known_before).then(
+            (ago.max() - ago.filter(ago >= WINDOW_DAYS).min()).cast(pl.Float64)
+        ),
     )
     known = firsts.select(
         "customer_id",
         *(_column(firsts, name, pl.String()) for name in CATEGORIES),
         *(_column(firsts, name, pl.Float64()) for name in FIRST_NUMBERS),
     )
-    return summed.join(known, on="customer_id", how="left").select(*KEY, *FEATURES).sort(KEY)
+    return summed.join(known, on="customer_id", how="left").select(*KEY, *FEATURES, *BEFORE).sort(KEY)
 
 
 def targets(days: pl.DataFrame, cutoffs: pl.DataFrame, horizon_days: int) -> pl.DataFrame:
@@ -162,6 +157,7 @@ def histories(table: pl.DataFrame) -> pl.DataFrame:
         pl.col("value_total").clip(lower_bound=0.0).alias("margin_total"),
         (pl.col("cutoff_date") - pl.duration(days=pl.col("age_days").cast(pl.Int64))).alias("first_order_date"),
         pl.col("channel").alias("acquisition_channel"),
+        *BEFORE,
     )
 
 

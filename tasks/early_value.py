@@ -11,16 +11,25 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models import early_value
-from models.clv import CLVConfig, FittedCLV, from_json
+from models.clv import CLVConfig
 from models.early_value import EXISTING, FittedValues
 from models.new_customer_value import NewCustomerConfig, new_customer_value
 from models.run import Run
 from models.value_blend import BTYD, BlendConfig
 from models.value_features import cutoffs_after_first_order, cutoffs_at, valued
 from tasks.files import write_atomically
-from tasks.registry import ModelRun, artefact_folder, find, frame_sha256, model_name, plain_json, register
+from tasks.registry import (
+    ModelRun,
+    artefact_folder,
+    find,
+    frame_sha256,
+    lifetime_model,
+    model_name,
+    plain_json,
+    register,
+)
 from tasks.trained import Trained, standing
-from tasks.warehouse import query_frame, read_frame, replace_rows
+from tasks.warehouse import connect, query_frame, quoted, read_frame, replace_rows
 from tasks.workspace import code_sha256
 
 MODEL = "early_value"
@@ -34,12 +43,12 @@ def train_early_value(run: Run, config: BlendConfig, lifetimes: CLVConfig, every
     firsts, days = _histories(run, lifetimes)
     if firsts is None or days is None:
         return Trained(model=MODEL, model_id=None, verdict=None, fitted=False, reason="add the source orders")
-    if recent := standing(run, MODEL, run.as_of, every_days, force):
+    settings = {"config": asdict(config), "clv": asdict(lifetimes), "seed": run.seed}
+    if recent := standing(run, MODEL, run.as_of, every_days, force, settings):
         return recent
-    settings = json.dumps([asdict(config), asdict(lifetimes), run.seed])
-    model_id = model_name(MODEL, frame_sha256(firsts), frame_sha256(days), settings, code_sha256())
+    model_id = model_name(MODEL, frame_sha256(firsts), frame_sha256(days), json.dumps(settings), code_sha256())
     started = perf_counter()
-    fitted, holdout = early_value.fit(firsts, days, run.as_of, config, lifetimes, run.seed, _champion(run))
+    fitted, holdout = early_value.fit(firsts, days, run.as_of, config, lifetimes, run.seed, lifetime_model(run))
     seconds = perf_counter() - started
     doubts = early_value.doubts(fitted, config)
     file = artefact_folder(run, model_id) / "early_value.json"
@@ -53,7 +62,7 @@ def train_early_value(run: Run, config: BlendConfig, lifetimes: CLVConfig, every
         model=MODEL,
         verdict="REVIEW" if doubts else "PASS",
         is_champion=True,  # where nothing could be judged the lifetime model serves
-        metrics=plain_json(early_value.metrics(fitted) | {"doubts": list(doubts)}),
+        metrics=plain_json(early_value.metrics(fitted) | {"doubts": list(doubts), "settings": settings}),
         data_from=cast(date, firsts["first_order_date"].min()),
         data_to=run.as_of,
         fit_seconds=seconds,
@@ -93,24 +102,36 @@ def value_new_customers_by_channel(run: Run, config: NewCustomerConfig, lifetime
     firsts, days = _histories(run, lifetimes)
     if firsts is None or days is None:
         return ("New customers are not valued: add the source orders.",)
-    found = new_customer_value(firsts, days, run.as_of, lifetimes.horizon_days, config, _champion(run))
+    found = new_customer_value(firsts, days, run.as_of, lifetimes.horizon_days, config, lifetime_model(run))
     replace_rows(run.warehouse, "out.new_customer_value", found.table, run)
     return found.reasons
 
 
 @task(cache_policy=NO_CACHE)
-def serve_values(run: Run, config: BlendConfig, lifetimes: CLVConfig) -> str:
+def serve_values(run: Run, lifetimes: CLVConfig) -> str:
     """Give each customer the value of the candidate that won on later customers; return its name."""
-    fitted, (firsts, days) = _fitted(run), _histories(run, lifetimes)
+    fitted = _fitted(run)
     winner = fitted.groups[EXISTING].winner if fitted is not None and EXISTING in fitted.groups else BTYD
-    written = read_frame(run.warehouse, "out.customer_value")
-    if winner == BTYD or fitted is None or firsts is None or days is None or written is None:
+    if fitted is None or winner == BTYD:
         return BTYD  # whose values stand there already
-    mine = written.filter(pl.col("run_id") == run.run_id).drop("run_id", "as_of")
+    firsts, days = _histories(run, lifetimes)
+    mine, channels = (_of_the_run(run, table) for table in ("out.customer_value", "out.channel_value"))
+    if firsts is None or days is None or mine.is_empty():
+        return BTYD
     served = early_value.predict(fitted, firsts, days, cutoffs_at(firsts, run.as_of), lifetimes, EXISTING)
-    replaced = early_value.with_served_values(mine, served, lifetimes.tier_quantiles)
-    replace_rows(run.warehouse, "out.customer_value", replaced, run)
+    values = early_value.with_served_values(mine, served, lifetimes.tier_quantiles)
+    channel = query_frame(run.warehouse, "query/acquisition_channels")
+    replace_rows(run.warehouse, "out.customer_value", values, run)
+    means = early_value.with_served_channels(channels, mine, values, channel)
+    replace_rows(run.warehouse, "out.channel_value", means, run)
     return winner
+
+
+def _of_the_run(run: Run, table: str) -> pl.DataFrame:
+    """Rows of an `out` table that the run wrote, without its stamps."""
+    with connect(run.warehouse) as con:
+        query = f"select * exclude (run_id, as_of) from {quoted(table)} where run_id = $run_id"
+        return con.sql(query, params={"run_id": run.run_id}).pl()
 
 
 def _histories(run: Run, lifetimes: CLVConfig) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
@@ -119,12 +140,6 @@ def _histories(run: Run, lifetimes: CLVConfig) -> tuple[pl.DataFrame | None, pl.
     if firsts is None or days is None or firsts.is_empty():
         return None, None
     return firsts, valued(days, lifetimes.value)
-
-
-def _champion(run: Run) -> FittedCLV | None:
-    """The lifetime model in service; None where there is none yet."""
-    champion = find(run.warehouse, model="clv")
-    return None if champion is None else from_json((run.workspace / champion.artefact_path).read_text(encoding="utf-8"))
 
 
 def _fitted(run: Run) -> FittedValues | None:

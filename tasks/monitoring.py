@@ -44,7 +44,7 @@ def watch_value(run: Run, clv_config: clv.CLVConfig, config: ClvDropConfig) -> t
         return ()
     fitted = clv.fit(before, clv_config)
     tiers = clv.predict(fitted, before, clv_config).select("customer_id", "tier")
-    actual = query_frame(run.warehouse, "query/orders_between", after=start, up_to=run.as_of)
+    actual = query_frame(run.warehouse, "query/orders_between", after=start, up_to=run.as_of, value=clv_config.value)
     customers = (
         clv.expected_window(fitted, before, WINDOW_DAYS)
         .join(tiers, on="customer_id")

@@ -4,10 +4,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import date
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from models.run import Run
@@ -33,10 +33,21 @@ class ModelRun:
 
 
 def frame_sha256(frame: pl.DataFrame) -> str:
-    """Hash of a frame's values, column names and types."""
-    buffer = BytesIO()
-    frame.rechunk().write_ipc(buffer)
-    return hashlib.sha256(buffer.getvalue()).hexdigest()
+    """Hash of a frame's values, column names and types, column by column, in whatever pieces they lie in memory."""
+    sha256 = hashlib.sha256()
+    for column in frame.get_columns():
+        sha256.update(f"{column.name} {column.dtype} {len(column)}".encode())
+        plain = column
+        if column.dtype == pl.String:
+            names = column.drop_nulls().unique().sort()
+            sha256.update(json.dumps(names.to_list()).encode())
+            plain = column.cast(pl.Enum(names))
+        elif column.dtype == pl.Boolean:
+            plain = column.cast(pl.UInt8)
+        plain = plain.to_physical()
+        for part in (plain.is_null().cast(pl.UInt8), plain.fill_null(0)):
+            sha256.update(np.ascontiguousarray(part.to_numpy()))
+    return sha256.hexdigest()
 
 
 def model_name(model: str, *inputs: object) -> str:

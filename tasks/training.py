@@ -44,11 +44,12 @@ def train_mmm(run: Run, config: MMMConfig, gate: GateConfig, every_days: int, fo
         lacking = "ad_spend" if spend.is_empty() else "kpi or orders"
         return Trained(model="mmm", model_id=None, verdict=None, fitted=False, reason=f"add the source {lacking}")
     last = cast(date, kpi["week_start"].max()) + timedelta(days=6)
-    if recent := standing(run, "mmm", last, every_days, force):
-        return recent
     config = replace(config, seed=run.seed)
+    settings = {"config": asdict(config), "gate": asdict(gate)}
+    if recent := standing(run, "mmm", last, every_days, force, settings):
+        return recent
     inputs = [frame_sha256(frame) for frame in (spend, kpi, controls, lift_tests)]
-    model_id = model_name("mmm", *inputs, json.dumps([asdict(config), asdict(gate)]), code_sha256())
+    model_id = model_name("mmm", *inputs, json.dumps(settings), code_sha256())
     started = perf_counter()
     media = media_weeks(spend, kpi, controls, lift_tests, config.media_variable)
     fitted = fit(media, config)  # from no earlier fit: it can be made again
@@ -70,7 +71,7 @@ def train_mmm(run: Run, config: MMMConfig, gate: GateConfig, every_days: int, fo
         model="mmm",
         verdict=str(judged.status),
         is_champion=judged.status != Status.FAIL,
-        metrics=plain_json({**fitted.metrics, "reasons": reasons, "channels": by_channel}),
+        metrics=plain_json({**fitted.metrics, "reasons": reasons, "channels": by_channel, "settings": settings}),
         data_from=fitted.data.week_start[0].item(),
         data_to=last,
         fit_seconds=seconds,

@@ -4,7 +4,6 @@ Histories go from the warehouse to the model without their names, in Arrow colum
 batches, so that ten million customers pass through a machine that could not hold their rows as Python objects.
 """
 
-import hashlib
 import json
 from dataclasses import asdict
 from datetime import date
@@ -12,7 +11,6 @@ from time import perf_counter
 from typing import cast
 
 import duckdb
-import numpy as np
 import polars as pl
 import pyarrow as pa
 from prefect import task
@@ -22,12 +20,13 @@ from models import clv
 from models.clv_histories import CHANNEL, MONEY
 from models.run import Run
 from tasks.files import write_atomically
-from tasks.registry import ModelRun, artefact_folder, find, model_name, plain_json, register
+from tasks.registry import ModelRun, artefact_folder, find, frame_sha256, model_name, plain_json, register
 from tasks.trained import Trained, standing
 from tasks.warehouse import append, connect, has_table, replace_rows, transaction
 from tasks.workspace import code_sha256
 
 TABLE = "mart.customer_rfm"
+SHAPE_THE_FIT = ("value", "time_unit_days", "penalizer", "repeaters_min")  # the others only say how it is used
 BATCH_ROWS = 250_000  # customers written together: some 30 MB
 HISTORY = (
     "frequency",
@@ -57,7 +56,8 @@ def train(run: Run, config: clv.CLVConfig, every_days: int, force: bool) -> Trai
     histories = read_histories(run, config)
     if histories is None or histories.is_empty():
         return Trained(model="clv", model_id=None, verdict=None, fitted=False, reason="add the source orders")
-    if recent := standing(run, "clv", run.as_of, every_days, force):
+    settings = {name: getattr(config, name) for name in SHAPE_THE_FIT}
+    if recent := standing(run, "clv", run.as_of, every_days, force, settings):
         return recent
     model_id = model_name("clv", frame_sha256(histories), json.dumps(asdict(config)), code_sha256())
     started = perf_counter()
@@ -70,7 +70,7 @@ def train(run: Run, config: clv.CLVConfig, every_days: int, force: bool) -> Trai
         model="clv",
         verdict=fitted.verdict,
         is_champion=True,  # its worst verdict is REVIEW: a simpler model has stood in
-        metrics=plain_json(clv.metrics(fitted)),
+        metrics=plain_json(clv.metrics(fitted) | {"settings": settings}),
         data_from=cast(date, histories["first_order_date"].min()),
         data_to=run.as_of,
         fit_seconds=seconds,
@@ -118,19 +118,3 @@ def write_values(con: duckdb.DuckDBPyConnection, run: Run, values: pl.DataFrame)
         begin += len(customers)
     if begin != len(values):
         raise ValueError(f"{begin} customers in {TABLE}, {len(values)} values: the table changed while it was read")
-
-
-def frame_sha256(frame: pl.DataFrame) -> str:
-    """Hash of a frame's values, column names and types, column by column, in whatever pieces they lie."""
-    sha256 = hashlib.sha256()
-    for column in frame.get_columns():
-        sha256.update(f"{column.name} {column.dtype} {len(column)}".encode())
-        plain = column
-        if column.dtype == pl.String:
-            names = column.drop_nulls().unique().sort()
-            sha256.update(json.dumps(names.to_list()).encode())
-            plain = column.cast(pl.Enum(names))
-        plain = plain.to_physical()
-        for part in (plain.is_null().cast(pl.UInt8), plain.fill_null(0)):
-            sha256.update(np.ascontiguousarray(part.to_numpy()))
-    return sha256.hexdigest()

@@ -5,12 +5,7 @@
 -- units: customers of the whole cohort, ordering_customers who placed an order in that month, returning_customers whose
 --   first order after the first day falls in it; revenue and margin in company currency, net of refunds
 -- owner: growth data
-with overall as (
-    select coalesce(sum(net_margin) / nullif(sum(net_revenue), 0), 1.0)::double as margin_fraction
-    from staging.orders
-    where net_margin is not null and order_date <= $as_of
-),
-aged as (
+with aged as (
     select
         orders.customer_id,
         rfm.acquisition_channel as channel,
@@ -26,7 +21,7 @@ aged as (
         coalesce(orders.net_margin, (orders.net_revenue::double * overall.margin_fraction)::decimal(24, 6)) as margin
     from staging.orders as orders
     inner join mart.customer_rfm as rfm on rfm.customer_id = orders.customer_id
-    cross join overall
+    cross join mart.margin_fraction as overall
     where orders.order_date <= $as_of
 ),
 customer_months as (

@@ -3,21 +3,16 @@
 -- units: frequency counts repeat order days; recency and age in days since the first order; money in company currency,
 --   net of refunds; `_before` is as it stood 56 days before the day of the run, null for newer customers
 -- owner: growth data
-with overall as (
-    select coalesce(sum(net_margin) / nullif(sum(net_revenue), 0), 1.0)::double as margin_fraction
-    from staging.orders
-    where net_margin is not null and order_date <= $as_of
-),
-order_days as (
+with order_days as (
     select
         customer_id,
         order_date,
         sum(net_revenue) as revenue,
         -- an order that states no margin earns the margin of all that do; where none does, margin is revenue
         sum(coalesce(net_margin, (net_revenue::double * overall.margin_fraction)::decimal(24, 6))) as margin,
-        arg_min(coalesce(channel, 'organic'), ordered_at) as channel  -- a later claim says nothing of who acquired
+        arg_min(coalesce(channel, 'organic'), row(ordered_at, order_id)) as channel  -- a later claim says nothing of who acquired
     from staging.orders
-    cross join overall
+    cross join mart.margin_fraction as overall
     where order_date <= $as_of
     group by customer_id, order_date
 ),

@@ -10,6 +10,7 @@ from lifetimes import BetaGeoFitter, GammaGammaFitter
 
 from models.btyd import PurchaseParameters, SpendParameters, purchase_log_likelihood, spend_log_likelihood
 from models.btyd_newton import BLOCK, Histories, Orders, climb, purchase_derivatives, spend_derivatives
+from models.clv_fit import fit_purchases
 from tests.models.clv_shop import bg_nbd
 
 logs = st.floats(-2.0, 2.0)
@@ -105,3 +106,6 @@ def test_no_maximum_is_told_as_none():
     )
     found = climb(lambda at: purchase_derivatives(at, always), np.log([1.0, 10.0, 1.0, 2.0]))
     assert found is None or np.exp(found[0]).max() > 1e3 or np.exp(found[0]).min() < 1e-3
+    fitted = fit_purchases({"all": (always.x, always.recency, always.age, always.weight)}, 30, 0.0)
+    assert fitted.method != "bg_nbd"
+    assert fitted.reasons

@@ -66,7 +66,7 @@ def test_channels_differ_and_their_intervals_hold_what_their_customers_spend():
         cases += len(both)
         order.append(both["clv_mean"].is_sorted())
     assert all(order)
-    assert inside / cases >= 0.8  # of 40 at 90 %: below 32 once in thirty
+    assert inside / cases >= 0.8  # of 40 at 90 %: fewer than 32 have a chance of 1.5 %
     assert inside < cases  # and the intervals are not so wide as to hold everything
 
 
@@ -96,7 +96,7 @@ def test_slopes_are_those_of_the_expected_value():
     np.testing.assert_allclose(found.mean, worth(at), rtol=1e-12)
     for k, move in enumerate(1e-5 * np.eye(7)):
         slope = (worth(at + move) - worth(at - move)) / 2e-5
-        np.testing.assert_allclose(found.slopes[:, k], slope, rtol=1e-3, atol=1e-3 * found.mean.max())
+        assert np.all(np.abs(found.slopes[:, k] - slope) <= 1e-3 * np.abs(slope) + 1e-3 * found.mean)
 
 
 def test_parameter_error_widens_as_a_mixture_over_refits_does():

@@ -84,7 +84,7 @@ def test_known_channels_are_inside_their_interval_and_in_order() -> None:
             row = value_of(found, channel)
             hits += row["clv_p05"] <= ORDER + true_value(channel) <= row["clv_p95"]
             wide.append((row["clv_p95"] - row["clv_p05"]) / row["clv_mean"])
-    assert 24 <= hits <= 30  # of 30: 90 % is 27, and 24 or fewer have a chance of 7 %
+    assert hits >= 24  # of 30: 90 % is 27, and fewer than 24 have a chance of 2.6 %
     assert max(wide) < 0.35
 
 
@@ -202,13 +202,18 @@ def test_worthless_orders_and_no_orders() -> None:
 
 
 def test_the_demo_company_s_channels() -> None:
-    """Two companies, before refunds as their truth counts: at most two of twelve channels outside, order right."""
+    """Two companies, net of refunds as their truth counts: at most two of twelve channels outside, order right."""
     outside = 0
     for seed in (910, 911):
         history = run_history(draw_world(CompanyConfig(seed=seed)))
         orders, as_of = order_table(history), history.world.config.last_day
         days = order_days(
-            orders.select("customer_id", pl.col("ordered_at").dt.date().alias("order_date"), value="revenue")
+            orders.select(
+                "customer_id",
+                pl.col("ordered_at").dt.date().alias("order_date"),
+                value="revenue",
+                refunded_date=pl.col("refunded_at").dt.date(),
+            )
         )
         first = customer_table(history)
         firsts = first.select(

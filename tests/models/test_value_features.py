@@ -128,22 +128,33 @@ def test_histories_are_the_order_histories_of_the_lifetime_model() -> None:
     assert_frame_equal(found.select(expected.columns), expected, check_dtypes=False)
 
 
-def test_margin_stands_in_for_revenue() -> None:
-    """The known rows keep 30 of 100 (0.3), so that the row without a margin is worth 0.3 times its 50."""
-    rows = pl.DataFrame(
-        {
-            "customer_id": ["a", "b"], "order_date": [JAN, JAN], "revenue": [100.0, 50.0], "margin": [30.0, None],
-            "net_revenue": [100.0, 40.0], "net_margin": [30.0, None],
-        }
-    )  # fmt: skip
-    found = valued(rows, "margin")
-    assert found["value"].to_list() == [30.0, pytest.approx(15.0)]
-    assert found["kept_value"].to_list() == [30.0, pytest.approx(12.0)]
-    assert valued(rows, "revenue")["kept_value"].to_list() == [100.0, 40.0]
-    without = rows.with_columns(margin=pl.lit(None, dtype=pl.Float64), net_margin=pl.lit(None, dtype=pl.Float64))
-    assert valued(without, "margin")["value"].to_list() == [100.0, 50.0]
+def test_value_is_revenue_or_margin() -> None:
+    rows = pl.DataFrame({"revenue": [100.0], "margin": [30.0], "net_revenue": [90.0], "net_margin": [27.0]})
+    assert valued(rows, "margin").select("value", "kept_value").row(0) == (30.0, 27.0)
+    assert valued(rows, "revenue").select("value", "kept_value").row(0) == (100.0, 90.0)
     with pytest.raises(ValueError, match="value is 'profit'"):
         valued(rows, "profit")
+
+
+def test_histories_know_what_stood_before_the_last_window() -> None:
+    """Anna: orders 100, 80 and 10 days before the cut-off; 56 days before it, one repeat 20 days after the first."""
+    cut = date(2026, 6, 1)
+    days = pl.DataFrame(
+        {
+            "customer_id": ["anna"] * 3 + ["ben"],
+            "order_date": [cut - timedelta(days=ago) for ago in (100, 80, 10, 55)],
+            "refunded_date": pl.Series([None] * 4, dtype=pl.Date),
+            "orders": [1] * 4,
+            "value": [1.0] * 4,
+            "kept_value": [1.0] * 4,
+        }
+    )
+    firsts = pl.DataFrame({"customer_id": ["anna", "ben"]})
+    found = histories(features(firsts, days, pl.DataFrame({"customer_id": ["anna", "ben"], "cutoff_date": [cut, cut]})))
+    assert found.select("customer_id", "frequency_before", "recency_before_days").rows() == [
+        ("anna", 1.0, 20.0),
+        ("ben", None, None),
+    ]
 
 
 def test_order_days_without_a_column_are_refused() -> None:

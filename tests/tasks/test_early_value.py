@@ -48,7 +48,6 @@ def values(run: Run) -> None:
         patch.setattr("tasks.early_value.code_sha256", lambda: "code")
         trained = train_early_value.fn(run, CONFIG, LIFETIMES, 30, force=True)
     assert trained.fitted
-    assert trained.verdict in {"PASS", "REVIEW"}
     assert value_new_customers.fn(run, LIFETIMES) > 0
     assert value_new_customers_by_channel.fn(run, NewCustomerConfig(), LIFETIMES) == ()
 

@@ -1,6 +1,7 @@
 """Orders to values in a workspace: a row for every customer, bad orders survived, nothing changed by a second run."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -11,10 +12,14 @@ import pytest
 from flows.settings import SOURCE_TABLES
 from models import clv
 from models.run import Run
+from models.value_blend import BlendConfig
+from tasks import early_value as early_value_task
 from tasks import valuing
 from tasks.contracts import check
+from tasks.early_value import serve_values, train_early_value
 from tasks.raw import prepare_raw
-from tasks.valuing import frame_sha256, train, value
+from tasks.registry import frame_sha256
+from tasks.valuing import train, value
 from tasks.warehouse import build_tables
 from tests.tasks.loading import load, make_run, rows, write
 
@@ -65,9 +70,8 @@ def test_every_customer_gets_one_row_and_a_second_run_changes_nothing(tmp_path, 
         run, "select channel, customers, clv_p05 <= clv_mean and clv_mean <= clv_p95 from out.channel_value"
     )
     assert sorted(channels) == [("search", 200, True), ("social", 200, True)]
-    assert (
-        train(run, CONFIG, 7, False).told.startswith("kept") or train(run, CONFIG, 7, True).model_id == trained.model_id
-    )
+    assert train(run, CONFIG, 7, False).reason == "recent"
+    assert train(run, CONFIG, 7, True).model_id == trained.model_id
     value(run, CONFIG)
     assert values_of(run) == first
     for table in ("customer_value", "channel_value"):
@@ -132,3 +136,36 @@ def test_hash_tells_values_names_and_types_apart():
         frame.reverse(),
     )
     assert len({frame_sha256(frame), *map(frame_sha256, others)}) == 5
+
+
+def test_a_changed_setting_is_fitted_at_once_and_no_other_is(tmp_path):
+    run = built(tmp_path, order_lines())
+    first = train(run, CONFIG, 7, False)
+    assert train(run, replace(CONFIG, horizon_days=30, tier_quantiles=(0.4, 0.8, 0.9)), 7, False).reason == "recent"
+    margin = train(run, replace(CONFIG, value="margin"), 7, False)
+    assert margin.model_id != first.model_id
+    assert value(run, replace(CONFIG, value="margin")) == 400
+
+
+def test_the_winner_on_later_customers_serves_customers_and_channels(tmp_path, monkeypatch):
+    run = built(tmp_path, order_lines(1200))
+    train(run, CONFIG, 7, False)
+    value(run, CONFIG)
+    assert serve_values.fn(run, CONFIG) == "btyd"
+    before = rows(run, "select channel, clv_mean, clv_p95 from out_latest.channel_value order by 1")
+    train_early_value.fn(run, BlendConfig(), CONFIG, 7, False)
+    fitted = early_value_task._fitted(run)
+    trees = replace(fitted.groups["existing"], winner="ml", weight=1.0)
+    assert trees.booster is not None
+    monkeypatch.setattr(early_value_task, "_fitted", lambda run: replace(fitted, groups={"existing": trees}))
+    assert serve_values.fn(run, CONFIG) == "ml"
+    assert rows(run, "select distinct method from out_latest.customer_value") == [("ml",)]
+    means = rows(
+        run,
+        "select acquisition_channel, avg(clv_mean) from out_latest.customer_value join mart.customer_rfm "
+        "using (customer_id) group by 1 order by 1",
+    )
+    after = rows(run, "select channel, clv_mean, clv_p95 from out_latest.channel_value order by 1")
+    assert [mean for _, mean, _ in after] == pytest.approx([mean for _, mean in means])
+    assert [mean for _, mean, _ in after] != pytest.approx([mean for _, mean, _ in before])
+    assert [high / mean for _, mean, high in after] == pytest.approx([high / mean for _, mean, high in before])
