@@ -11,4 +11,4 @@ from tasks.reporting import write_report
 @flow(name="report")
 def report(run: Run, settings: Settings) -> Outcome:
     """Write the run's page; the reason is its path in the workspace."""
-    return done(write_report(run, settings.currency, settings.company, settings.kpi.value))
+    return done(write_report(run, settings.currency, settings.company, settings.kpi.value, settings.scorecard))

@@ -9,6 +9,7 @@ from tasks.bidding import estimate_elasticity
 from tasks.click_value import train_conversion, value_clicks
 from tasks.early_value import serve_values, train_early_value, value_new_customers, value_new_customers_by_channel
 from tasks.scorecard import draw_cohort_curves, profile_customers, score_channels
+from tasks.trained import Trained
 from tasks.training import train_mmm
 from tasks.valuing import train_clv, value_customers
 
@@ -21,16 +22,24 @@ def retrain(run: Run, settings: Settings, force: bool) -> Outcome:
         train_clv(run, settings.clv, every_days, force),
         train_early_value(run, settings.early_value, settings.clv, every_days, force),
         train_conversion(run, settings.conversion, every_days, force),
-        train_mmm(run, settings.mmm, settings.gate, every_days, force),
+        train_mmm(run, settings.mmm, settings.gate, settings.kpi.value, every_days, force),
     )
     value_customers(run, settings.clv)
-    serve_values(run, settings.early_value, settings.clv)
+    serve_values(run, settings.clv)
     value_new_customers(run, settings.clv)
-    value_new_customers_by_channel(run, settings.new_customers, settings.clv)
-    value_clicks(run, settings.conversion)
-    estimate_elasticity(run, settings.elasticity, settings.jitter)
-    profile_customers(run, settings.cohorts, settings.clv)
+    notes = value_new_customers_by_channel(run, settings.new_customers, settings.clv)
+    value_clicks(run, settings.conversion, settings.clv.value)
+    bids = estimate_elasticity(run, settings.elasticity, settings.jitter)
+    notes += profile_customers(run, settings.cohorts, settings.clv)
     draw_cohort_curves(run, settings.cohort_curve, settings.clv)
-    score_channels(run, settings.scorecard, settings.priority)
-    words = "; ".join(f"{one.model}: {one.told}" for one in trained)
+    score_channels(run, settings.scorecard, settings.priority, settings.kpi.value)
+    words = told(trained, bids, notes)
     return skipped(words) if all(one.model_id is None for one in trained) else done(words)
+
+
+def told(trained: tuple[Trained, ...], bids: int, notes: tuple[str, ...]) -> str:
+    """What was fitted, kept or left out, and what a reader of the values should know, in one line."""
+    parts = [f"{one.model}: {one.told}" for one in trained]
+    if not bids:
+        parts.append("bids: left out, add the source bids")
+    return " ".join(["; ".join(parts) + ("." if notes else ""), *notes])

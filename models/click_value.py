@@ -2,13 +2,15 @@
 
 A campaign's rate is the model's prediction, moved towards the campaign's own conversions on days that the model has
 not learnt from (`models.conversion_spread`). The value of its conversions is pooled: a keyword towards its campaign, a
-campaign towards its channel, a channel towards all.
+campaign towards its channel, a channel towards all. A line whose conversions are not known has its parent's value, in
+doubt by how far siblings lie apart.
 
 Sources: Gelman et al. (2013), "Bayesian Data Analysis", 3rd ed., section 5.4 (normal hierarchy);
 DerSimonian & Laird (1986), Controlled Clinical Trials 7, 177-188 (spread between groups, closed form).
 """
 
 from datetime import date, timedelta
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -21,11 +23,16 @@ from models.conversion_features import cells
 from models.conversion_spread import INTERVAL, updated
 
 Floats = NDArray[np.float64]
+Basis = Literal["revenue", "margin"]
 
 SUMS = ("valued_count", "value_sum", "value_square_sum", "known_count", "new_customers_count")
 GROUP_MIN = 10  # conversions of known value in a group before it tells how far groups differ
 VALUED_MIN = 2  # conversions of known value: one does not show how values spread
+MONEY = {"revenue": ("value_sum", "value_square_sum"), "margin": ("margin_sum", "margin_square_sum")}
 SPREAD_USUAL = 1.0  # relative, of order values, where too few are known; that of an exponential distribution
+BETWEEN_USUAL = 0.25  # relative, of siblings' mean values, where no two tell: apart by a quarter
+PRIOR_DEGREES = 2.0  # siblings' worth of belief in that: two say little against a dozen that tell
+ROOT = "all"  # the level above channels
 FIGURES = (
     "conversion_probability", "conversion_probability_p05", "conversion_probability_p95",
     "value_per_conversion", "value_per_conversion_p05", "value_per_conversion_p95",
@@ -42,6 +49,7 @@ def click_value(
     *,
     level: str = "campaign",
     new_customer_value: pl.DataFrame | None = None,
+    basis: Basis = "revenue",
 ) -> pl.DataFrame:
     """Rows of ``out.click_value``, one for each campaign of a channel, or of ``out.keyword_value``.
 
@@ -51,15 +59,17 @@ def click_value(
     frame : cells of clicks as `conversion.fit` reads them. Each line is valued on its clicks of the last `value_days`;
         one that had none there, on all its clicks.
     order_value : channel, campaign, keyword and `SUMS`: counts and sums of its conversions; values in company currency.
+        In margin, margin_sum and margin_square_sum stand for those of value.
     level : "campaign" or "keyword"; clicks without a campaign are a line of their own, those without a keyword none.
     new_customer_value : channel, campaign, clv_mean, clv_p05, clv_p95 in company currency, where it is known. A new
         customer is then worth this and not the order; a row without a campaign holds for the rest of its channel.
+    basis : what conversions are worth, revenue or margin; that in which `new_customer_value` is.
 
     Returns
     -------
     The line's keys; `FIGURES`, probabilities in [0, 1] and values of at least 0, with the interval of each; clicks and
-    conversions behind them; new_customer_share, null where no customer is known; method. Values are null where no
-    conversion anywhere has a known one.
+    conversions behind them; new_customer_share, null where no customer is known; method; basis. Values are null where
+    no conversion anywhere has a known one.
     """
     if level not in LINES:
         raise ValueError(f"level is {level!r}: expected one of {', '.join(LINES)}")
@@ -72,10 +82,10 @@ def click_value(
     )
     keys = LINES[level]
     lines = _probabilities(_lines(rows.drop_nulls(keys[2:]), keys), fitted, level)
-    lines = _with_products(_with_values(lines, keys, order_value, new_customer_value))
-    return lines.select(
-        *keys, *FIGURES, "clicks", "conversions", "new_customer_share", pl.lit(fitted.method).alias("method")
-    )
+    worth = dict(zip(SUMS[1:3], MONEY[basis], strict=True))
+    lines = _with_products(_with_values(lines, keys, order_value.with_columns(**worth), new_customer_value))
+    labels = pl.lit(fitted.method).alias("method"), pl.lit(basis).alias("basis")
+    return lines.select(*keys, *FIGURES, "clicks", "conversions", "new_customer_share", *labels)
 
 
 def _lines(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
@@ -128,21 +138,33 @@ def _with_values(
         return lines.with_columns(value_mean=nothing, value_spread=nothing, new_customer_share=_share(lines, sums))
     spread = _relative_spread(total)
     everywhere = total["value_sum"].item() / total["valued_count"].item()
-    start = {"mean": everywhere, "variance": (spread * everywhere) ** 2 / total["valued_count"].item()}
-    found = lines.with_columns(mean=pl.lit(start["mean"]), variance=pl.lit(start["variance"]))
-    parents = None
-    for depth in range(1, len(keys) + 1):  # channel, campaign, keyword: the last level that has conversions tells
-        level = keys[:depth]
-        parents = _pooled(_grouped(sums.drop_nulls(level[2:]), level), level, parents, start, spread)
-        joined = found.join(parents, on=level, how="left", nulls_equal=True, suffix="_own", maintain_order="left")
-        own = [pl.coalesce(f"{name}_own", name).alias(name) for name in ("mean", "variance")]
-        found = joined.with_columns(own).drop("mean_own", "variance_own")
+    levels, sums = [ROOT, *keys], sums.with_columns(pl.lit(0).alias(ROOT))
+    parents = pl.DataFrame(
+        {ROOT: 0, "mean": everywhere, "variance": (spread * everywhere) ** 2 / total["valued_count"].item()},
+        schema_overrides={ROOT: pl.Int32},
+    )
+    found = lines.with_columns(pl.lit(0).alias(ROOT)).join(parents, on=ROOT, how="left", maintain_order="left")
+    for depth in range(2, len(levels) + 1):  # channel, campaign, keyword: the last level that has conversions tells
+        above, level = levels[: depth - 1], levels[:depth]
+        prior = parents.rename({"mean": "parent_mean", "variance": "parent_variance"})
+        groups = _grouped(sums.drop_nulls(level[3:]), level)
+        groups = groups.join(prior, on=above, how="left", nulls_equal=True, maintain_order="left")
+        parents, apart = _pooled(groups, level, spread, (BETWEEN_USUAL * everywhere) ** 2)
+        n = pl.col("n")
+        few = groups.group_by(above, maintain_order=True).agg(few=(n**2).sum() / n.sum() ** 2)  # 1 where there is one
+        found = found.join(parents, on=level, how="left", nulls_equal=True, suffix="_own", maintain_order="left")
+        found = found.join(few, on=above, how="left", nulls_equal=True, maintain_order="left")
+        unknown = pl.col("variance") + apart * (1.0 + pl.col("few").fill_null(0.0))  # of the line, and of their mean
+        found = found.with_columns(
+            mean=pl.coalesce("mean_own", "mean"), variance=pl.coalesce("variance_own", unknown)
+        ).drop("mean_own", "variance_own", "few")
     found = found.with_columns(new_customer_share=_share(lines, sums))
     if new_value is not None and not new_value.is_empty():
         found = _with_customers(found, new_value)
     relative = pl.col("variance").sqrt() / pl.col("mean")
     return found.with_columns(
-        value_mean="mean", value_spread=pl.when(pl.col("mean") > 0.0).then(relative).otherwise(0.0)
+        value_mean=pl.col("mean").clip(lower_bound=0.0),  # a click that costs margin is worth no bid
+        value_spread=pl.when(pl.col("mean") > 0.0).then(relative).otherwise(0.0),
     )
 
 
@@ -162,38 +184,46 @@ def _grouped(sums: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     return grouped.filter(pl.col("n") > 0).with_columns(own=pl.col("value") / pl.col("n"))
 
 
-def _pooled(
-    groups: pl.DataFrame, keys: list[str], parents: pl.DataFrame | None, start: dict[str, float], spread: float
-) -> pl.DataFrame:
-    """Keys, mean and variance of each group's mean value, drawn towards its parent's.
+def _pooled(groups: pl.DataFrame, keys: list[str], spread: float, usual: float) -> tuple[pl.DataFrame, float]:
+    """Keys, mean and variance of each group's mean value, drawn towards its parent's; the variance of an unseen one.
 
     A group's own mean has the variance (spread * parent's mean)^2 / n: the relative spread of all values, as single
-    groups are too small to show theirs.
+    groups are too small to show theirs. The variance of true means within a parent is `usual` where no parent has two
+    groups that tell. That of an unseen group holds the doubt of it too, as the mean of the posterior does under a
+    scaled inverse chi-squared prior of `PRIOR_DEGREES` at `usual`.
     """
-    if parents is None:
-        towards = groups.with_columns(parent_mean=pl.lit(start["mean"]), parent_variance=pl.lit(start["variance"]))
-    else:
-        renamed = parents.rename({"mean": "parent_mean", "variance": "parent_variance"})
-        towards = groups.join(renamed, on=keys[:-1], how="left", nulls_equal=True, maintain_order="left")
-    own, n, mean, variance = (towards[name].to_numpy() for name in ("own", "n", "parent_mean", "parent_variance"))
+    own, n, mean, variance = (groups[name].to_numpy() for name in ("own", "n", "parent_mean", "parent_variance"))
     noise = np.maximum((spread * mean) ** 2 / n, 1e-12)
-    tells = n >= GROUP_MIN
-    between = _between(own[tells], noise[tells], mean[tells])
+    between, degrees = _between(groups.with_columns(w=pl.Series(1.0 / noise, dtype=pl.Float64)), keys[:-1])
+    apart = between + PRIOR_DEGREES * usual / degrees if degrees else usual
+    between = between if degrees else usual
     weight = between / (between + noise)
-    return towards.select(
+    pooled = groups.select(
         *keys,
         mean=pl.Series(mean + weight * (own - mean), dtype=pl.Float64),
         variance=pl.Series(weight * noise + (1.0 - weight) ** 2 * variance, dtype=pl.Float64),
     )
+    return pooled, apart
 
 
-def _between(own: Floats, noise: Floats, mean: Floats) -> float:
-    """Variance of true group means about their parents' means, at least 0."""
-    if len(own) < 2:
-        return 0.0
-    weight = 1.0 / noise
-    excess = float(weight @ (own - mean) ** 2) - (len(own) - 1.0)
-    return max(excess / (float(weight.sum()) - float((weight**2).sum() / weight.sum())), 0.0)
+def _between(groups: pl.DataFrame, above: list[str]) -> tuple[float, int]:
+    """Variance of true group means within their parents, at least 0, and the degrees of freedom that tell of it.
+
+    Parameters
+    ----------
+    groups : n conversions and their mean `own` of each group, w the inverse variance of that mean.
+    """
+    own, w = pl.col("own"), pl.col("w")
+    told = groups.filter(pl.col("n") >= GROUP_MIN).group_by(above, maintain_order=True)
+    each = told.agg(
+        degrees=pl.len().cast(pl.Int64) - 1,
+        excess=(w * (own - (w * own).sum() / w.sum()) ** 2).sum(),
+        scale=w.sum() - (w**2).sum() / w.sum(),
+    ).filter(pl.col("degrees") > 0)
+    degrees = int(each["degrees"].sum())
+    if not degrees:
+        return 0.0, 0
+    return max((float(each["excess"].sum()) - degrees) / float(each["scale"].sum()), 0.0), degrees
 
 
 def _share(lines: pl.DataFrame, sums: pl.DataFrame) -> pl.Series:

@@ -134,13 +134,6 @@ def lacking(rules: tuple[CohortRule, ...]) -> tuple[str, ...]:
     return tuple(rule.switch_on for rule in rules if rule.fits is None)
 
 
-def with_cohort(values: pl.DataFrame, behaviour: pl.DataFrame, rules: tuple[CohortRule, ...]) -> pl.DataFrame:
-    """`values` with the behavioural cohort as ``cohort``, by customer_id; who has no features is of the others."""
-    cohorts = behaviour.select("customer_id", cohort_of(rules))
-    joined = values.drop("cohort", strict=False).join(cohorts, on="customer_id", how="left", maintain_order="left")
-    return joined.with_columns(pl.col("cohort").fill_null(OTHERS))
-
-
 def _category(count: str, fraction: float, are: str) -> _Clause:
     categorised = pl.col("categorised_orders_count")
     return _Clause(

@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.conversion_delay import DelayConfig, FittedDelay, fit_delay, observed_fraction, to_dict
-from models.conversion_features import Vocabulary, cells, codes, distinct, one_hot, vocabulary
+from models.conversion_features import CATEGORIES_MOST, Vocabulary, cells, codes, distinct, effects, one_hot, vocabulary
 from models.conversion_scores import TINY, fit_logistic, fit_sigmoid, log_odds, scores, sigmoid
 from models.conversion_spread import mean_spread, spread_weights
 from models.conversion_trees import TreesConfig, additions, boost, margins
@@ -57,6 +57,8 @@ class ConversionConfig:
         for name in ("conversions_min", "clicks_min", "categories_max", "value_days"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected at least 1")
+        if self.categories_max > CATEGORIES_MOST:
+            raise ValueError(f"categories_max is {self.categories_max}: expected at most {CATEGORIES_MOST}")
         for name in ("calibrate_fraction", "test_fraction"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected a fraction inside (0, 1)")
@@ -178,26 +180,27 @@ def probability(candidates: Candidates, name: str, rows: pl.DataFrame) -> Floats
 
 
 def contributions(fitted: FittedConversion, frame: pl.DataFrame, as_of: date, config: ConversionConfig) -> pl.DataFrame:
-    """What each feature adds to the log odds of the trees, over the clicks of the last `value_days`.
+    """What each feature adds to the log odds of the model that serves, over the clicks of the last `value_days`.
 
     Returns
     -------
-    line ("all" or a channel), feature, contribution_abs_mean (>= 0), contribution_mean, both in log odds a click. Empty
-    where no trees were fitted.
+    line ("all" or a channel), feature, contribution_abs_mean (>= 0), contribution_mean, both in log odds a click before
+    calibration: Shapley values of the trees, of the regression each value's effect against the mean click's. Empty
+    where one rate serves for all clicks.
     """
-    schema = {
-        "line": pl.String,
-        "feature": pl.String,
-        "contribution_abs_mean": pl.Float64,
-        "contribution_mean": pl.Float64,
-    }
+    numbers = dict.fromkeys(("contribution_abs_mean", "contribution_mean"), pl.Float64)
+    schema = {"line": pl.String, "feature": pl.String, **numbers}
     rows = cells(frame.filter(pl.col("clicked_date").is_between(as_of - timedelta(days=config.value_days - 1), as_of)))
     if fitted.candidates is None or rows.is_empty() or not fitted.candidates.known.features:
         return pl.DataFrame(schema=schema)
     known = fitted.candidates.known
     coded, kind = distinct(codes(rows, known))
-    added = additions(fitted.candidates.booster, coded, known)[kind]
     weight, channel = rows["clicks_count"].to_numpy().astype(float), rows["channel"].to_numpy()
+    if fitted.method == "logistic":
+        own = effects(coded, known, np.array(fitted.candidates.coefficients))[kind]
+        added = own - weight @ own / weight.sum()
+    else:
+        added = additions(fitted.candidates.booster, coded, known)[kind]
     found = []
     for line in ("all", *sorted(set(channel.tolist()))):
         share = np.where((channel == line) | (line == "all"), weight, 0.0)

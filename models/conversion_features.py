@@ -12,6 +12,7 @@ from scipy import sparse
 
 FEATURES = ("channel", "campaign", "keyword", "query_type", "device", "hour_band", "weekday")
 COUNTS = ("clicks_count", "conversions_count")
+CATEGORIES_MOST = 500  # of a feature: the codes of all features and -1 then fit into one 64-bit number, 501^7 < 2^63
 
 Codes = NDArray[np.int64]
 
@@ -67,7 +68,7 @@ def codes(frame: pl.DataFrame, known: Vocabulary) -> Codes:
 def distinct(coded: Codes) -> tuple[Codes, NDArray[np.intp]]:
     """Rows of codes that differ, in order, and for each row the number of its own among them."""
     key = np.zeros(len(coded), dtype=np.int64)
-    for column in coded.T:  # digits of one number: at most 202 values a feature, which leaves room for eight of them
+    for column in coded.T:  # digits of one number, see `CATEGORIES_MOST`
         key = key * (int(column.max(initial=-1)) + 2) + column + 1
     _, first, kind = np.unique(key, return_index=True, return_inverse=True)
     return coded[first], kind
@@ -84,3 +85,13 @@ def one_hot(coded: Codes, known: Vocabulary) -> sparse.csr_array:
     there = index >= 0
     pointer = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
     return sparse.csr_array((np.ones(int(there.sum())), index[there], pointer), shape=(rows, offset))
+
+
+def effects(coded: Codes, known: Vocabulary, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, features) what each value adds to a linear model of `one_hot`, 0 where it is not known."""
+    found, offset = np.zeros(coded.shape), 1
+    for position, name in enumerate(known.features):
+        values = np.append(coefficients[offset : offset + len(known.values[name])], 0.0)  # code -1 reads the last one
+        found[:, position] = values[coded[:, position]]
+        offset += len(known.values[name])
+    return found

@@ -12,6 +12,7 @@ from models.cohort_curve import ALL, months_to_reach
 
 EXCELLENT, GOOD, MARGINAL, POOR = "Excellent", "Good", "Marginal", "Poor"
 SCALE, OPTIMISE, MONITOR, PAUSE = "scale", "optimise", "monitor", "pause"
+NEW_CUSTOMERS = "new customers"
 PARTS = ("score_ltv_cac", "score_conversion", "score_retention", "score_efficiency")
 COLUMNS = (
     "channel",
@@ -55,7 +56,7 @@ class ScorecardConfig:
     ltv_cac_points: float = 25.0  # per unit of CLV:CAC
     ltv_cac_points_max: float = 50.0  # reached at CLV:CAC 2, so that one rich channel does not hide all else
     conversion_points: float = 500.0  # per unit of conversion rate
-    conversion_rate_full: float = 0.02  # ten points: an ordinary rate from click to order; more counts until 100 in all
+    conversion_rate_full: float = 0.02  # from it on all ten points: an ordinary rate from click to order
     retention_points: float = 30.0  # for a channel all of whose customers come back
     efficiency_points: float = 10.0  # for the channel whose next euro returns most, if it returns a euro
     points_min: float = 50.0  # of 100 that must be known before a score is given
@@ -97,16 +98,15 @@ class ScorecardInputs:
     spend : channel, spend (company currency, >= 0, of the days in which `customers` came).
     customers : channel, new_customers.
     worth : channel, clv_mean and, where they are known, clv_p05 and clv_p95: the value of a new customer, first order
-        included, or else of present customers; `clv_basis` says which.
+        included.
     curves : rows of ``out.cohort_curve``.
-    traffic : channel, clicks, conversions, conversion_value (what the platform claims, company currency).
-    mix : channel, roas_mean, marginal_roas_mean: what the mix model found.
+    traffic : channel, clicks, conversions, claimed_roas (what the platform claims per spend).
+    mix : channel, roas_mean, marginal_roas_mean: what the mix model found, in money per money.
     """
 
     spend: pl.DataFrame
     customers: pl.DataFrame
     worth: pl.DataFrame
-    clv_basis: str
     curves: pl.DataFrame | None = None
     traffic: pl.DataFrame | None = None
     mix: pl.DataFrame | None = None
@@ -123,7 +123,8 @@ def scorecard(inputs: ScorecardInputs, config: ScorecardConfig, priority: Priori
     of customers who have ordered again within retention_months, the config's or as many as the company's curve has
     observed. The four parts of the score, each null where it is not known; score_points, for how many points of 100 the
     known parts count; composite_score, their sum over that, 0 to 100, null below `points_min`; action. A channel
-    without spend has neither score nor action. roas is the mix model's, else what the platform claims (roas_source).
+    without spend has neither score nor action. roas is the mix model's or, where it says nothing of any channel, what
+    the platform claims (roas_source): one source for all channels, as a claim does not compare with a measurement.
     """
     base = inputs.spend.select("channel", "spend").join(
         inputs.customers.select("channel", "new_customers"), on="channel", how="full", coalesce=True
@@ -137,7 +138,7 @@ def scorecard(inputs: ScorecardInputs, config: ScorecardConfig, priority: Priori
     paid = (pl.col("spend") > 0) & (pl.col("new_customers") > 0)
     base = base.with_columns(
         cac=pl.when(paid).then(pl.col("spend") / pl.col("new_customers")),
-        clv_basis=pl.when(pl.col("clv_mean").is_not_null()).then(pl.lit(inputs.clv_basis)),
+        clv_basis=pl.when(pl.col("clv_mean").is_not_null()).then(pl.lit(NEW_CUSTOMERS)),
     ).with_columns(
         clv_to_cac=pl.col("clv_mean") / pl.col("cac"),
         clv_to_cac_p05=pl.col("clv_p05") / pl.col("cac"),
@@ -183,10 +184,9 @@ def _with_traffic(base: pl.DataFrame, traffic: pl.DataFrame | None) -> pl.DataFr
     known = traffic.select(
         "channel",
         conversion_rate=pl.when(pl.col("clicks") > 0).then(rate),
-        claimed=pl.when(pl.col("conversion_value") > 0).then(pl.col("conversion_value")),
+        claimed=pl.col("claimed_roas").cast(pl.Float64),
     )
-    joined = base.join(known, on="channel", how="left")
-    return joined.with_columns(claimed=pl.when(pl.col("spend") > 0).then(pl.col("claimed") / pl.col("spend")))
+    return base.join(known, on="channel", how="left")
 
 
 def _with_mix(base: pl.DataFrame, mix: pl.DataFrame | None) -> pl.DataFrame:
@@ -196,13 +196,12 @@ def _with_mix(base: pl.DataFrame, mix: pl.DataFrame | None) -> pl.DataFrame:
         joined = base.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
     else:
         joined = base.join(mix.select("channel", *names), on="channel", how="left")
-    measured, next_euro = pl.col("roas_mean"), pl.coalesce("marginal_roas_mean", "roas_mean")
+    is_measured = joined["roas_mean"].count() > 0
+    roas, source = (pl.col("roas_mean"), "mix model") if is_measured else (pl.col("claimed"), "platform")
+    next_euro = pl.col("marginal_roas_mean")
     return joined.with_columns(
-        roas=pl.coalesce(measured, "claimed"),
-        roas_source=pl.when(measured.is_not_null())
-        .then(pl.lit("mix model"))
-        .when(pl.col("claimed").is_not_null())
-        .then(pl.lit("platform")),
+        roas=roas,
+        roas_source=pl.when(roas.is_not_null()).then(pl.lit(source)),
         # the best next euro is the measure, but where none returns its euro nobody is fully efficient
         efficiency=next_euro.clip(lower_bound=0.0) / next_euro.max().clip(lower_bound=1.0),
     )
@@ -229,9 +228,10 @@ def _scored(base: pl.DataFrame, config: ScorecardConfig) -> pl.DataFrame:
     their value still reaches the cost it is watched.
     """
     ratio = (config.ltv_cac_points * pl.col("clv_to_cac")).clip(0.0, config.ltv_cac_points_max)
+    rate = pl.col("conversion_rate").clip(upper_bound=config.conversion_rate_full)
     parts = base.with_columns(
         score_ltv_cac=ratio,
-        score_conversion=config.conversion_points * pl.col("conversion_rate"),
+        score_conversion=config.conversion_points * rate,
         score_retention=config.retention_points * pl.col("retention"),
         score_efficiency=config.efficiency_points * pl.col("efficiency"),
     )

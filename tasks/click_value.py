@@ -11,7 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models import conversion
-from models.click_value import click_value
+from models.click_value import Basis, click_value
 from models.conversion_delay import fit_delay
 from models.run import Run
 from tasks.files import write_atomically
@@ -29,10 +29,11 @@ def train_conversion(run: Run, config: conversion.ConversionConfig, every_days: 
     cells, delays = (read_frame(run.warehouse, name) for name in INPUTS[:2])
     if cells is None or delays is None or cells.is_empty():
         return Trained(model="conversion", model_id=None, verdict=None, fitted=False, reason="add the source clicks")
-    if recent := standing(run, "conversion", run.as_of, every_days, force):
+    settings = {"config": asdict(config)}
+    if recent := standing(run, "conversion", run.as_of, every_days, force, settings):
         return recent
     inputs = [frame_sha256(frame) for frame in (cells, delays)]
-    model_id = model_name("conversion", *inputs, run.as_of, json.dumps(asdict(config)), code_sha256())
+    model_id = model_name("conversion", *inputs, run.as_of, json.dumps(settings), code_sha256())
     started = perf_counter()
     fitted = conversion.fit(cells, delays, run.as_of, config)
     seconds = perf_counter() - started
@@ -46,7 +47,7 @@ def train_conversion(run: Run, config: conversion.ConversionConfig, every_days: 
         model="conversion",
         verdict=fitted.verdict,
         is_champion=True,  # its worst verdict is REVIEW: one rate for all clicks has stood in
-        metrics=plain_json(conversion.metrics(fitted)),
+        metrics=plain_json(conversion.metrics(fitted) | {"settings": settings}),
         data_from=cast(date, cells["clicked_date"].min()),
         data_to=run.as_of,
         fit_seconds=seconds,
@@ -58,8 +59,13 @@ def train_conversion(run: Run, config: conversion.ConversionConfig, every_days: 
 
 
 @task(cache_policy=NO_CACHE)
-def value_clicks(run: Run, config: conversion.ConversionConfig) -> int:
-    """Write the value of a click for every campaign and every keyword; return how many campaigns."""
+def value_clicks(run: Run, config: conversion.ConversionConfig, basis: Basis) -> int:
+    """Write the value of a click for every campaign and every keyword; return how many campaigns.
+
+    Parameters
+    ----------
+    basis : what customers are valued in, `CLVConfig.value`: orders count in the same.
+    """
     champion = find(run.warehouse, model="conversion")
     cells, delays, order_value = (read_frame(run.warehouse, name) for name in INPUTS)
     if champion is None or cells is None or delays is None or order_value is None or cells.is_empty():
@@ -68,7 +74,9 @@ def value_clicks(run: Run, config: conversion.ConversionConfig) -> int:
     fitted = conversion.from_json((run.workspace / champion.artefact_path).read_text(encoding="utf-8"), delay)
     new_customers = read_frame(run.warehouse, "out_latest.new_customer_value")
     campaigns, keywords = (
-        click_value(fitted, cells, order_value, run.as_of, config, level=level, new_customer_value=new_customers)
+        click_value(
+            fitted, cells, order_value, run.as_of, config, level=level, new_customer_value=new_customers, basis=basis
+        )
         for level in ("campaign", "keyword")
     )
     replace_rows(run.warehouse, "out.click_value", campaigns, run)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from models.clv import FittedCLV, from_json
 from models.run import Run
 from tasks.warehouse import append, connect, has_table, quoted, read_frame, transaction
 
@@ -85,6 +86,21 @@ def register(run: Run, entry: ModelRun) -> None:
             if entry.is_champion:
                 con.execute(f"update {quoted(TABLE)} set is_champion = false where model = ?", [entry.model])
         append(con, TABLE, frame, replace_run=None)
+
+
+def lifetime_model(run: Run) -> FittedCLV | None:
+    """The lifetime model in service; None where there is none yet."""
+    champion = find(run.warehouse, model="clv")
+    return None if champion is None else from_json((run.workspace / champion.artefact_path).read_text(encoding="utf-8"))
+
+
+def mix_in_service(run: Run) -> pl.DataFrame | None:
+    """What the mix model in service said last of each channel; None where there is none."""
+    champion, rows = find(run.warehouse, model="mmm"), read_frame(run.warehouse, "out.mmm_channel")
+    if champion is None or rows is None:
+        return None
+    mine = rows.filter(pl.col("model_id") == champion.model_id).sort("as_of", "run_id", "channel")
+    return mine.unique("channel", keep="last", maintain_order=True)
 
 
 def artefact_folder(run: Run, model_id: str) -> Path:

@@ -17,6 +17,7 @@ from prefect.context import TaskRunContext
 
 from models.report.view import build_view
 from models.run import Run
+from models.scorecard import ScorecardConfig
 from tasks.asking import freshness
 from tasks.files import write_atomically
 from tasks.warehouse import connect, quoted
@@ -57,10 +58,12 @@ KPI = "select week_start, value from mart.kpi_weekly where week_start <= $as_of 
 
 
 @task(cache_policy=NO_CACHE)
-def write_report(run: Run, currency: str, company: str, kpi: str = "revenue") -> str:
+def write_report(
+    run: Run, currency: str, company: str, kpi: str = "revenue", scorecard: ScorecardConfig | None = None
+) -> str:
     """Write the run's page, show its summary in the Prefect UI, and return the page's path in the workspace."""
     names = {"company": company, "currency": currency, "kpi": kpi}
-    view = build_view(read_tables(run), run_id=run.run_id, as_of=run.as_of, **names)
+    view = build_view(read_tables(run), scorecard, run_id=run.run_id, as_of=run.as_of, **names)
     path = save_page(run, render(view))
     if TaskRunContext.get() is not None:  # called outside a flow there is no one to show it to
         publish(view, path)

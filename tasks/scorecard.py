@@ -7,14 +7,15 @@ import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models.clv import CLVConfig, FittedCLV, from_json
+from models.clv import CLVConfig
 from models.clv_priority import PriorityConfig
 from models.cohort_curve import CohortCurveConfig, cohort_curves
 from models.cohort_profile import add_sums, group_sums, profiles, tier_descriptions
 from models.cohorts import CohortConfig, CohortRule, cohort_of, cohort_rules, lacking
 from models.run import Run
 from models.scorecard import ScorecardConfig, ScorecardInputs, scorecard
-from tasks.registry import find
+from models.value_blend import ML, STACK
+from tasks.registry import lifetime_model, mix_in_service
 from tasks.warehouse import connect, has_table, query_frame, quoted, read_frame, replace_rows, transaction
 
 BATCH_ROWS = 250_000  # customers read together: some 50 MB with their features
@@ -28,8 +29,10 @@ FEATURES_OF_THE_RUN = """
 NAME_COHORTS = """
     update out.customer_value as values set cohort = incoming.cohort
     from incoming where values.run_id = $run_id and incoming.customer_id = values.customer_id"""
-WORTH = "select channel, clv_mean, clv_p05, clv_p95 from {table} where run_id = $run_id and {where} order by channel"
-NEW_CUSTOMERS, PRESENT_CUSTOMERS = "new customers", "present customers"
+WORTH = """
+    select channel, clv_mean, clv_p05, clv_p95 from out.new_customer_value
+    where run_id = $run_id and campaign is null order by channel"""
+OF_ANOTHER_MODEL = "select count(*) > 0 from out.customer_value where run_id = $run_id and method in ($ml, $stack)"
 
 
 @task(cache_policy=NO_CACHE)
@@ -45,9 +48,14 @@ def draw_cohort_curves(run: Run, config: CohortCurveConfig, lifetimes: CLVConfig
 
 
 @task(cache_policy=NO_CACHE)
-def score_channels(run: Run, config: ScorecardConfig, priority: PriorityConfig) -> int:
-    """Write the scorecard of all channels; return how many."""
-    return score(run, config, priority)
+def score_channels(run: Run, config: ScorecardConfig, priority: PriorityConfig, kpi: str) -> int:
+    """Write the scorecard of all channels; return how many.
+
+    Parameters
+    ----------
+    kpi : what the mix model counts; of "conversions" its returns are no money and stand for nothing here.
+    """
+    return score(run, config, priority, kpi)
 
 
 def profile(run: Run, config: CohortConfig, lifetimes: CLVConfig) -> tuple[str, ...]:
@@ -60,10 +68,17 @@ def profile(run: Run, config: CohortConfig, lifetimes: CLVConfig) -> tuple[str, 
     rules = cohort_rules(dict(zip(KNOWN, found, strict=True)), config)
     parts = _name_cohorts(run, rules)
     if parts:
-        channels = _rows_of_the_run(run, "out.channel_value")
+        channels = None if _is_of_another_model(run) else _rows_of_the_run(run, "out.channel_value")
         table = profiles(add_sums(parts), rules, tier_descriptions(lifetimes.tier_quantiles), channels)
         replace_rows(run.warehouse, "out.cohort_profile", table, run)
     return lacking(rules)
+
+
+def _is_of_another_model(run: Run) -> bool:
+    """Whether another model's values serve: how far off they are the lifetime model's errors do not say."""
+    with connect(run.warehouse) as con:
+        found = con.execute(OF_ANOTHER_MODEL, {"run_id": run.run_id, "ml": ML, "stack": STACK}).fetchall()
+    return bool(found[0][0])
 
 
 def _name_cohorts(run: Run, rules: tuple[CohortRule, ...]) -> list[pl.DataFrame]:
@@ -88,50 +103,37 @@ def curves(run: Run, config: CohortCurveConfig, lifetimes: CLVConfig) -> int:
     orders = read_frame(run.warehouse, "mart.cohort_orders")
     if orders is None or orders.is_empty():
         return 0
-    found = cohort_curves(orders, run.as_of, config, lifetimes.value, _champion(run))
+    found = cohort_curves(orders, run.as_of, config, lifetimes.value, lifetime_model(run))
     replace_rows(run.warehouse, "out.cohort_curve", found, run)
     return len(found)
 
 
-def score(run: Run, config: ScorecardConfig, priority: PriorityConfig) -> int:
+def score(run: Run, config: ScorecardConfig, priority: PriorityConfig, kpi: str) -> int:
     """`score_channels` without the orchestrator."""
-    worth, basis = _worth(run)
+    acquired = query_frame(run.warehouse, "query/new_customers_by_channel")
     inputs = ScorecardInputs(
-        spend=query_frame(run.warehouse, "query/spend_by_channel"),
-        customers=query_frame(run.warehouse, "query/new_customers_by_channel"),
-        worth=worth,
-        clv_basis=basis,
+        spend=acquired.select("channel", "spend"),
+        customers=acquired.select("channel", "new_customers"),
+        worth=_worth(run),
         curves=_rows_of_the_run(run, "out.cohort_curve"),
         traffic=query_frame(run.warehouse, "query/traffic_by_channel"),
-        mix=_mix(run),
+        mix=None if kpi == "conversions" else mix_in_service(run),
     )
     found = scorecard(inputs, config, priority)
     replace_rows(run.warehouse, "out.channel_scorecard", found, run)
     return len(found)
 
 
-def _worth(run: Run) -> tuple[pl.DataFrame, str]:
-    """What a channel's customers are worth: new ones if this run valued them, else those who are there."""
-    sources = (
-        ("out.new_customer_value", "campaign is null", NEW_CUSTOMERS),
-        ("out.channel_value", "true", PRESENT_CUSTOMERS),
-    )
+def _worth(run: Run) -> pl.DataFrame:
+    """What a new customer of each channel is worth, first order included, as this run has valued them.
+
+    What present customers will bring from here on is no stand-in: set against the cost of winning one, it leaves out
+    what they have brought already.
+    """
     with connect(run.warehouse) as con:
-        for table, where, basis in sources:
-            if has_table(con, table):
-                found = con.sql(WORTH.format(table=table, where=where), params={"run_id": run.run_id}).pl()
-                if not found.is_empty():
-                    return found, basis
-    return pl.DataFrame(schema={"channel": pl.String, "clv_mean": pl.Float64}), PRESENT_CUSTOMERS
-
-
-def _mix(run: Run) -> pl.DataFrame | None:
-    """What the mix model in service says of each channel; None where there is none or it has failed its gate."""
-    champion, rows = find(run.warehouse, model="mmm"), read_frame(run.warehouse, "out.mmm_channel")
-    if champion is None or rows is None:
-        return None
-    mine = rows.filter(pl.col("model_id") == champion.model_id).sort("as_of", "run_id", "channel")
-    return mine.unique("channel", keep="last", maintain_order=True)
+        if not has_table(con, "out.new_customer_value"):
+            return pl.DataFrame(schema={"channel": pl.String, "clv_mean": pl.Float64})
+        return con.sql(WORTH, params={"run_id": run.run_id}).pl()
 
 
 def _rows_of_the_run(run: Run, table: str) -> pl.DataFrame | None:
@@ -142,9 +144,3 @@ def _rows_of_the_run(run: Run, table: str) -> pl.DataFrame | None:
         query = f"select * exclude (run_id, as_of) from {quoted(table)} where run_id = $run_id order by rowid"
         mine = con.sql(query, params={"run_id": run.run_id}).pl()
     return None if mine.is_empty() else mine
-
-
-def _champion(run: Run) -> FittedCLV | None:
-    """The lifetime model in service; None where there is none yet."""
-    champion = find(run.warehouse, model="clv")
-    return None if champion is None else from_json((run.workspace / champion.artefact_path).read_text(encoding="utf-8"))

@@ -33,9 +33,10 @@ def standing(
     """The champion if it needs no new fit: there is one, none was asked for, and too few new days have come.
 
     A champion fitted under other `settings` than these does not stand: they would change nothing until the next fit.
+    Nor does one that has seen days after `data_to`: a run of an earlier day must not know them.
     """
     champion = find(run.warehouse, model=model)
-    if champion is None or force or (data_to - champion.data_to).days >= every_days:
+    if champion is None or force or not 0 <= (data_to - champion.data_to).days < every_days:
         return None
     if json.loads(champion.metrics).get("settings") != json.loads(plain_json(settings)):
         return None

@@ -35,8 +35,11 @@ from tasks.workspace import code_sha256
 
 
 @task(cache_policy=NO_CACHE)
-def train_mmm(run: Run, config: MMMConfig, gate: GateConfig, every_days: int, force: bool) -> Trained:
-    """Fit the mix model on the weeks that spend and KPI share; a fit that fails its gate does not serve."""
+def train_mmm(run: Run, config: MMMConfig, gate: GateConfig, kpi_value: str, every_days: int, force: bool) -> Trained:
+    """Fit the mix model on the weeks that spend and KPI share; a fit that fails its gate does not serve.
+
+    kpi_value : what the KPI counts; a model of another unit does not stand.
+    """
     frames = [read_frame(run.warehouse, f"mart.{name}") for name in ("spend_weekly", "kpi_weekly", "controls_weekly")]
     lift_tests = read_frame(run.warehouse, "staging.lift_tests")
     spend, kpi, controls = (pl.DataFrame() if frame is None else frame for frame in frames)
@@ -45,7 +48,7 @@ def train_mmm(run: Run, config: MMMConfig, gate: GateConfig, every_days: int, fo
         return Trained(model="mmm", model_id=None, verdict=None, fitted=False, reason=f"add the source {lacking}")
     last = cast(date, kpi["week_start"].max()) + timedelta(days=6)
     config = replace(config, seed=run.seed)
-    settings = {"config": asdict(config), "gate": asdict(gate)}
+    settings = {"config": asdict(config), "gate": asdict(gate), "kpi_value": kpi_value}
     if recent := standing(run, "mmm", last, every_days, force, settings):
         return recent
     inputs = [frame_sha256(frame) for frame in (spend, kpi, controls, lift_tests)]

@@ -158,6 +158,14 @@ def orders_twice(tables: Tables, rng: np.random.Generator) -> Planted:
     return {**tables, "orders": pl.concat([orders, again.with_columns(order_id="again-" + pl.col("order_id"))])}
 
 
+def order_claimed_twice(tables: Tables, rng: np.random.Generator) -> Planted:
+    """Five orders are named by a second click."""
+    clicks = tables["clicks"]
+    named = clicks.filter(pl.col("order_id").is_not_null())
+    again = named[np.sort(rng.choice(len(named), 5, replace=False))]
+    return {**tables, "clicks": pl.concat([clicks, again.with_columns(click_id="again-" + pl.col("click_id"))])}
+
+
 def day_twice(tables: Tables, rng: np.random.Generator) -> Planted:
     """One day of spend is a copy of the day before."""
     ads, day = tables["ad_spend"], last_day(tables) - timedelta(days=20)
@@ -282,11 +290,12 @@ ROW_FAULTS = (  # caught by the contracts
     _fault(
         "unknown_customer", "orders", "customer_id_reference", "warning", spoiled("orders", "customer_id", "nobody")
     ),
-    _fault("unknown_order", "clicks", "order_id_reference", "warning", spoiled("clicks", "order_id", "none")),
+    _fault("unknown_order", "clicks", "order_id_reference", "warning", spoiled("clicks", "order_id", "none", 1)),
     _fault("kpi_stale", "kpi", "date_fresh", "warning", without("kpi", _since("date", 20))),
 )
 TABLE_FAULTS = (  # caught by the checks of sql/check
     _fault("orders_twice", "orders", "duplicate_orders", "warning", orders_twice),
+    _fault("order_claimed_twice", "clicks", "orders_shared", "warning", order_claimed_twice),
     _fault("day_twice", "ad_spend", "duplicate_days", "error", day_twice),
     _fault("file_twice", "ad_spend", "duplicate_upload", "warning", file_twice, "key_restated"),
     _fault("ledger_short", "spend_ledger", "spend_reconciliation", "error", ledger_short),

@@ -6,12 +6,11 @@ from typing import Any
 from models.report import figures, wording
 from models.report.blocks import Block, Cell, Row, cell, money, prose, table
 from models.report.wording import Words
+from models.scorecard import ScorecardConfig
 
 ACTIONS = {"scale": "good", "optimise": "", "monitor": "warn", "pause": "bad"}
 QUALITIES = {"excellent": "good", "good": "", "marginal": "warn", "poor": "bad"}
 PRIORITIES = {"high": "good", "medium": "", "low": "warn"}
-BANDS = "CLV:CAC is Excellent from 3.0, Good from 2.0, Marginal from 1.0, and Poor below, where a customer costs more "
-BANDS += "than it brings. Intervals hold 90 %."
 PARTS = {
     "score_ltv_cac": "CLV : CAC",
     "score_conversion": "Conversion",
@@ -23,8 +22,8 @@ FULL_POINTS = 99.5  # less than this of 100 is known: the score says so
 RICHEST_FIRST = "clv_to_cac"
 
 
-def matrix(scorecard: Sequence[Row], words: Words) -> list[Block]:
-    """Cost and value of a customer by channel, best ratio first, then the score."""
+def matrix(scorecard: Sequence[Row], words: Words, config: ScorecardConfig) -> list[Block]:
+    """Cost and value of a customer by channel, best ratio first, then the score, with the rules of `config`."""
     ordered = sorted(
         scorecard, key=lambda row: (-(wording.number(row.get(RICHEST_FIRST)) or 0.0), str(row.get("channel")))
     )
@@ -57,8 +56,8 @@ def matrix(scorecard: Sequence[Row], words: Words) -> list[Block]:
     ]
     return [
         table("What a customer costs and brings, by channel", columns, rows, kinds="tnsssnnnnn"),
-        prose(_basis(ordered) + BANDS, "quiet"),
-        *_scores(ordered),
+        prose(_bands(config), "quiet"),
+        *_scores(ordered, config),
     ]
 
 
@@ -70,14 +69,26 @@ def months(value: Any) -> str:
     return "at once" if real < 0.05 else f"{real:.1f}{wording.THIN}months"
 
 
-def _basis(scorecard: Sequence[Row]) -> str:
-    known = {row.get("clv_basis") for row in scorecard} - {None}
-    if known == {"new customers"}:
-        return "CLV is that of a new customer, first order included. "
-    return "CLV is what present customers will bring from here on. " if known else ""
+def _bands(config: ScorecardConfig) -> str:
+    return (
+        "CLV is that of a new customer, first order included. "
+        f"CLV:CAC is Excellent from {config.excellent_min:g}, Good from {config.good_min:g}, "
+        f"Marginal from {config.marginal_min:g}, and Poor below. Intervals hold 90 %."
+    )
 
 
-def _scores(scorecard: Sequence[Row]) -> list[Block]:
+def _rule(config: ScorecardConfig) -> str:
+    ratio, conversion, retention, efficiency = (f"{points:g}" for points in config.full_points)
+    return (
+        f"Of {sum(config.full_points):g} points, shown as out of 100, the score adds "
+        f"CLV:CAC × {config.ltv_cac_points:g} (at most {ratio}), "
+        f"conversion rate × {config.conversion_points:g} (at most {conversion}), "
+        f"the share who order again × {retention}, and up to {efficiency} for what the next euro returns against the "
+        "best channel. Where a part is not known the rest counts for all."
+    )
+
+
+def _scores(scorecard: Sequence[Row], config: ScorecardConfig) -> list[Block]:
     """The composite score: a bar of its parts, and the figures behind them."""
     scored = [row for row in scorecard if wording.number(row.get("composite_score")) is not None]
     if not scored:
@@ -105,12 +116,7 @@ def _scores(scorecard: Sequence[Row]) -> list[Block]:
     return [
         _bars(scored),
         table("The score and its parts, in points", columns, rows, kinds="tnnnnnnnn"),
-        prose(
-            "The score adds CLV:CAC × 25 (at most 50), conversion rate × 500, the share who order again × 30, and up "
-            "to 10 for what the next euro returns against the best channel, to 100 at most. Where a part is not known "
-            "the rest counts for all.",
-            "quiet",
-        ),
+        prose(_rule(config), "quiet"),
     ]
 
 

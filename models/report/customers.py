@@ -20,6 +20,7 @@ from models.report.blocks import (
     table,
 )
 from models.report.wording import Words
+from models.scorecard import ScorecardConfig
 
 KEY, TITLE = "customers", "Customer value"
 TIERS = ("Low", "Medium", "High", "VIP")  # in rising order of value
@@ -29,7 +30,7 @@ PARAMETERS = {
 }
 
 
-def section(tables: Tables, words: Words, note: str) -> Block:
+def section(tables: Tables, words: Words, note: str, config: ScorecardConfig) -> Block:
     """Tiers, the LTV:CAC matrix and the parameters of the value model."""
     tiers = tier_rows(tables["customer_value"]) if "customer_value" in tables else []
     scorecard, profile = rows_of(tables, "channel_scorecard"), rows_of(tables, "cohort_profile")
@@ -37,7 +38,7 @@ def section(tables: Tables, words: Words, note: str) -> Block:
         return absent(KEY, TITLE, "No customer value: the source orders switches it on.")
     blocks: list[Block] = _tiers(tiers, {str(row["name"]): row for row in profile if row["kind"] == "tier"}, words)
     if scorecard:
-        blocks += acquisition.matrix(scorecard, words)
+        blocks += acquisition.matrix(scorecard, words, config)
     else:
         switch_on = "Value by channel: the sources customers (with channel) and ad_spend switch it on."
         blocks.append(prose(switch_on, "quiet"))
@@ -86,15 +87,15 @@ def _lead(tiers: Sequence[Row], scorecard: Sequence[Row], words: Words) -> str:
         parts.append(f"{wording.plural(heads, 'customer')} are worth {words.money(total)} from here on.")
         share, held = wording.percent(top["customer_share"]), wording.percent(top["value_share"])
         parts.append(f"{top['tier']} customers, {share} of them, hold {held} of that.")
-    poor = [str(row.get("channel")) for row in scorecard if _is_poor(row)]
-    if poor:
-        parts.append(f"A customer from {wording.listing(poor)} costs more than it will bring.")
+    lossy = [str(row.get("channel")) for row in scorecard if _costs_more(row)]
+    if lossy:
+        parts.append(f"A customer from {wording.listing(lossy)} costs more than it will bring.")
     return " ".join(parts)
 
 
-def _is_poor(row: Row) -> bool:
+def _costs_more(row: Row) -> bool:
     ratio = wording.number(row.get("clv_to_cac"))
-    return ratio is not None and ratio < 1.0
+    return ratio is not None and ratio < 1.0  # break-even, whatever the grades are
 
 
 def _tiers(tiers: Sequence[Row], profile: dict[str, Row], words: Words) -> list[Block]:

@@ -89,7 +89,7 @@ def _facts(tables: Tables, plan: Row | None, words: Words, as_of: date) -> list[
         add("Model gate", verdict, note, decision.TONES.get(verdict, ""))
     if plan is not None and wording.number(plan.get("gap_fraction")) is not None:
         bound = f"{words.value(plan.get('upper_bound'))} {words.kpi} {decision.PER}"
-        note = f"No plan under the same limits is worth more than {bound}."
+        note = f"No plan under the same limits that spends as much is worth more than {bound}."
         add("Proof", f"within {wording.percent(max(plan['gap_fraction'], 0.001))} of best", note)
     if plan is not None and wording.number(plan.get("budget")) is not None:
         roas = f"ROAS of the plan {wording.ratio(plan['roas_mean'])}." if plan.get("roas_mean") is not None else ""

@@ -60,8 +60,10 @@ def section(tables: Tables, words: Words, note: str) -> Block:
 
 def _bids(bids: pl.DataFrame, words: Words) -> Block:
     """The bids that move most, in money a click."""
-    shown = ("keyword", "bid", "planned_bid", "value_per_click", "incrementality", "marginal_roas", "action", "reason")
-    moved = bids.sort((pl.col("planned_bid") - pl.col("bid")).abs(), descending=True, nulls_last=True)
+    line = ("channel", "campaign", "keyword")  # one keyword may stand in several campaigns
+    shown = (*line, "bid", "planned_bid", "value_per_click", "incrementality", "marginal_roas", "action", "reason")
+    order = [-(pl.col("planned_bid") - pl.col("bid")).abs(), *(pl.col(name) for name in line if name in bids.columns)]
+    moved = bids.sort(order, nulls_last=True, maintain_order=True)
     return plain_table("Bids, money a click", moved.select(name for name in shown if name in moved.columns), words)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from models.report import audit, customers, decision, media, outlook, plan, wording
 from models.report.blocks import Tables, origin
 from models.report.headline import headline
+from models.scorecard import ScorecardConfig
 
 STANDING = {  # a section's table that stays valid until a later run replaces it, read from an earlier run if need be
     "plan": "budget_plan",
@@ -16,7 +17,15 @@ STANDING = {  # a section's table that stays valid until a later run replaces it
 
 
 def build_view(
-    tables: Tables, *, run_id: str, as_of: date, company: str, currency: str, kpi: str = "revenue"
+    tables: Tables,
+    scorecard: ScorecardConfig | None = None,
+    /,
+    *,
+    run_id: str,
+    as_of: date,
+    company: str,
+    currency: str,
+    kpi: str = "revenue",
 ) -> dict[str, Any]:
     """Everything the page says, formatted; the template only sets it.
 
@@ -24,6 +33,7 @@ def build_view(
     ----------
     tables : output table name (without schema) to its rows, each with `run_id` and `as_of`; a table that no run
         has written is absent. `kpi_weekly` (week_start, value) may be among them: the forecast's past.
+    scorecard : the rules that ``out.channel_scorecard`` was made by; the defaults where it is None.
     run_id : the run whose report it is; rows of an earlier one are shown with its date.
     as_of : the day of the report.
     company : its name, as the reader knows it.
@@ -42,7 +52,7 @@ def build_view(
         plan.section(tables, words, notes["plan"]),
         media.section(tables, words, notes["media"]),
         outlook.section(tables, words, notes["forecast"], as_of),
-        customers.section(tables, words, notes["customers"]),
+        customers.section(tables, words, notes["customers"], scorecard or ScorecardConfig()),
         audit.triggers(tables, words),
         audit.data(tables),
         audit.models(tables, run_id),

@@ -20,4 +20,4 @@ select
     bids.is_randomised as randomised
 from staging.bids as bids
 left join campaigns on campaigns.campaign = bids.campaign
-order by bids.date, bids.keyword
+order by bids.date, bids.campaign, bids.keyword

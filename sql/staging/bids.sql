@@ -1,5 +1,5 @@
 -- purpose: bids and what they bought
--- grain: date x keyword
+-- grain: date x campaign x keyword
 -- units: bid, cost and value in company currency; impressions, clicks and conversions are counts
 -- owner: growth data
 select

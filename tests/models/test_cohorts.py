@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.clv import TIERS
 from models.cohort_profile import add_sums, group_sums, profiles, tier_descriptions
-from models.cohorts import COHORTS, CohortConfig, cohort_of, cohort_rules, lacking, with_cohort
+from models.cohorts import COHORTS, CohortConfig, cohort_of, cohort_rules, lacking
 
 CONFIG = CohortConfig()
 EVERYTHING = {"party_orders_count": 1, "dated_orders_count": 1, "categorised_orders_count": 1}
@@ -132,13 +132,6 @@ def test_every_customer_has_one_cohort_whoever_else_is_there(
         own = frame.slice(i, 1)
         alone = [rule.name for rule in rules if rule.fits is not None and own.filter(rule.fits).height]
         assert alone[0] == name
-
-
-def test_values_get_the_behavioural_cohort_and_keep_their_order() -> None:
-    values = pl.DataFrame({"customer_id": ["c1", "new", "c0"], "clv_mean": [1.0, 2.0, 3.0], "cohort": ["2025-Q3"] * 3})
-    behaviour = people({}, {"party_size_mean": 3.0})
-    found = with_cohort(values, behaviour, cohort_rules(EVERYTHING, CONFIG))
-    assert found.select("customer_id", "cohort").rows() == [("c1", "families"), ("new", "others"), ("c0", "others")]
 
 
 # ---- profiles ----

@@ -24,7 +24,7 @@ from models.conversion import (
     probability,
     to_json,
 )
-from models.conversion_features import cells, codes, one_hot, vocabulary
+from models.conversion_features import cells, codes, effects, one_hot, vocabulary
 from models.conversion_scores import calibration_error, fit_logistic, fit_sigmoid, scores, sigmoid
 from models.conversion_trees import TreesConfig, additions, margins
 from tests.models.click_simulator import AS_OF, CONTEXT, Clicks, simulate
@@ -158,7 +158,30 @@ def test_contributions_add_up_to_the_log_odds(usual: tuple[Clicks, FittedConvers
     added = additions(model.candidates.booster, coded, known).sum(axis=1)
     gap = margins(model.candidates.booster, coded, known) - added
     assert np.ptp(gap) < 1e-4  # what is left is the intercept; the trees are in single precision
-    table = contributions(model, clicks.cells, AS_OF, CONFIG)
+    linear = np.array(model.candidates.coefficients)
+    np.testing.assert_allclose(
+        linear[0] + effects(coded, known, linear).sum(axis=1), one_hot(coded, known) @ linear, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("serves", MODELS)
+def test_contributions_are_those_of_the_model_that_serves(usual: tuple[Clicks, FittedConversion], serves: str) -> None:
+    clicks, model = usual
+    assert model.candidates is not None
+    table = contributions(replace(model, method=serves), clicks.cells, AS_OF, CONFIG)
+    device = table.filter(line="all", feature="device")
+    rows = cells(clicks.cells.filter(pl.col("clicked_date") > AS_OF - timedelta(days=CONFIG.value_days)))
+    coded, known = codes(rows, model.candidates.known), model.candidates.known
+    place, weight = known.features.index("device"), rows["clicks_count"].to_numpy().astype(float)
+    if serves == "xgboost":
+        own = additions(model.candidates.booster, coded, known)[:, place]
+    else:  # by hand: the coefficient of each device, 0 where it is not known, against the mean click's
+        start = 1 + sum(len(known.values[name]) for name in known.features[:place])
+        effect = dict(zip(known.values["device"], model.candidates.coefficients[start:], strict=False))
+        own = np.array([effect.get(name, 0.0) for name in rows["device"]])
+        own = own - np.average(own, weights=weight)
+        assert device["contribution_mean"].item() == pytest.approx(0.0, abs=1e-12)
+    assert device["contribution_abs_mean"].item() == pytest.approx(np.average(np.abs(own), weights=weight))
     assert set(table["line"]) == {"all", "search", "social", "video"}
     assert (table["contribution_abs_mean"] >= table["contribution_mean"].abs() - 1e-12).all()
     sizes = dict(table.filter(pl.col("line") == "all").select("feature", "contribution_abs_mean").iter_rows())
@@ -291,6 +314,7 @@ def test_any_clicks_have_probabilities(seed: int, clicks: int, days: int, rate: 
         ({"test_fraction": 1.0}, "test_fraction is 1.0"),
         ({"test_fraction": 0.5, "calibrate_fraction": 0.4}, "calibrate_fraction"),
         ({"ridge": 0.0}, "ridge is 0.0"),
+        ({"categories_max": 501}, "categories_max is 501: expected at most 500"),
     ],
 )
 def test_a_bad_setting_is_named(settings_of: dict[str, float], message: str) -> None:

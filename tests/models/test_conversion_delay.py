@@ -1,5 +1,6 @@
 """The delay from click to conversion: recovered, equal to the chain ladder, sceptical of days without conversions."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -164,8 +165,11 @@ def test_laws(seed: int, clicks: int, days: int) -> None:
     dates = pl.Series([AS_OF - timedelta(days=age) for age in range(days)], dtype=pl.Date)
     fraction = observed_fraction(delay, pl.Series(["search"] * days), dates)
     assert ((fraction >= 0.0) & (fraction <= 1.0)).all()
-    whole = fraction[fraction > 0.0] if not delay.silent else np.zeros(0)
-    assert (np.diff(whole) >= -1e-12).all()
+    tracked = replace(delay, silent=(), lost=())
+    seen = observed_fraction(tracked, pl.Series(["search"] * days), dates)
+    assert (fraction <= seen + 1e-12).all()  # days without tracking take away
+    used = seen[(dates >= delay.first_whole_day).to_numpy()]
+    assert (np.diff(used) >= -1e-12).all()
     turned = fit_delay(data.cells.reverse(), data.delays.reverse(), AS_OF, CONFIG)
     assert turned == delay
 

@@ -297,3 +297,16 @@ def test_a_table_of_conversions_is_not_called_money() -> None:
     plan = next(blocks(section(view, "plan"), "table"))
     value = plan["rows"][0][[head["label"] for head in plan["columns"]].index("Brings in conversions")]
     assert "€" not in value["text"]
+
+
+def test_bids_name_their_campaign_and_stand_in_one_order() -> None:
+    """The same keyword in two campaigns; equal moves stand by name, whatever the order of the rows."""
+    rows = [
+        {"channel": "search", "campaign": campaign, "keyword": "museum pass", "bid": 1.0, "planned_bid": 1.0 + move}
+        for campaign, move in (("rome", 0.2), ("berlin", 0.2), ("oslo", -0.3))
+    ]
+    for order in (rows, rows[::-1]):
+        part = section(view_of(made.everything() | {"bid_plan": made.stamped(order)}), "plan")
+        table = next(one for one in blocks(part, "table") if one["caption"].startswith("Bids"))
+        assert [head["label"] for head in table["columns"]][:3] == ["Channel", "Campaign", "Keyword"]
+        assert [line[1]["text"] for line in table["rows"]] == ["oslo", "berlin", "rome"]

@@ -9,6 +9,7 @@ import pytest
 from models.cohort_curve import ALL, CohortCurveConfig, cohort_curves
 from models.cohorts import CohortConfig, cohort_rules
 from models.report import wording
+from models.report.view import build_view
 from models.scorecard import PARTS, ScorecardConfig, ScorecardInputs, scorecard
 from tests.models import report_tables as made
 from tests.models.report_views import blocks, column, section, view_of
@@ -44,10 +45,9 @@ def card() -> pl.DataFrame:
                 "clv_p95": [170.0, 140.0, 120.0],
             }
         ),
-        clv_basis="new customers",
         curves=curve_rows(),
         traffic=pl.DataFrame(
-            {"channel": CHANNELS, "clicks": [1000] * 3, "conversions": [20, 10, 5], "conversion_value": [9e4] * 3}
+            {"channel": CHANNELS, "clicks": [1000] * 3, "conversions": [20, 10, 5], "claimed_roas": [3.2, 1.4, 0.3]}
         ),
     )
     return scorecard(inputs, ScorecardConfig())
@@ -125,6 +125,15 @@ def test_the_score_shows_its_parts_and_how_much_of_it_is_known() -> None:
     bars = figure(part, "fig-score")["spec"]["data"]
     assert [bar["name"] for bar in bars] == ["CLV : CAC", "Conversion", "Retention"]
     assert bars[0]["x"] == pytest.approx(known["score_ltv_cac"].to_list())
+
+
+def test_the_rules_told_are_those_the_scorecard_was_made_by() -> None:
+    rules = ScorecardConfig(excellent_min=4.0, good_min=2.5, conversion_points=400.0, retention_points=20.0)
+    names = {"run_id": made.RUN_ID, "as_of": made.AS_OF, "company": "Halden", "currency": "EUR"}
+    part = section(build_view(tables(), rules, **names), "customers")
+    said = " ".join(block["text"] for block in blocks(part, "prose"))
+    assert "Excellent from 4, Good from 2.5, Marginal from 1, and Poor below" in said
+    assert "Of 88 points" in said and "conversion rate × 400 (at most 8), the share who order again × 20" in said
 
 
 def test_a_scorecard_of_cost_and_value_alone_has_no_score() -> None:

@@ -1,6 +1,7 @@
 """Every SQL case: rows given to each input, rows expected of the SELECT, on an in-memory DuckDB.
 
-A case is `cases/<layer>.<table>.<name>.yaml` with `given: {table: [rows]}`, `parameters:` and `expect: [rows]`.
+A case is `cases/<layer>.<table>.<name>.yaml` with `given: {table: [rows]}`, `parameters:` and `expect: [rows]`; a layer
+is a folder of `sql`.
 Expected figures are worked out by hand in the case's comments.
 """
 
@@ -14,7 +15,7 @@ import pytest
 import yaml
 
 from tasks.ledger import read_contract
-from tasks.warehouse import SQL, build_order, layer_files, tables_read
+from tasks.warehouse import INCREMENTAL, SQL, build_order, layer_files, tables_read
 
 RATES = [{"currency": "USD", "valid_from": date(2026, 1, 2), "valid_until": date(2026, 1, 9), "rate": 0.5}]
 CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
@@ -25,7 +26,7 @@ def typed_table(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str,
     con.execute(f"create schema if not exists {table.split('.', maxsplit=1)[0]}")
     if table.startswith("raw."):
         columns = ", ".join(f'"{column.name}" {column.physical_type}' for column in read_contract(table).columns)
-        con.execute(f"create table {table} ({columns})")
+        con.execute(f"create table {table} ({columns}, _load_id bigint default 1)")
         for row in rows:
             names = ", ".join(f'"{name}"' for name in row)
             con.execute(
@@ -41,16 +42,26 @@ def typed_table(con: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str,
 def run_case(case: dict[str, Any], table: str) -> list[dict[str, Any]]:
     with duckdb.connect() as con:
         con.execute("set timezone = 'UTC'")
-        select = layer_files()[table].read_text()
-        reads = {name: [] for name in tables_read(con, select) if name.startswith("raw.")}
-        for name, rows in {"staging.rates": RATES, **reads, **case["given"]}.items():
+        select = (SQL / f"{table.replace('.', '/', 1)}.sql").read_text()
+        reads = tables_read(con, select)
+        raw: dict[str, list[dict[str, Any]]] = {name: [] for name in reads if name.startswith("raw.")}
+        for name, rows in {"staging.rates": RATES, **raw, **case["given"]}.items():
             typed_table(con, name, rows)
-        parameters = {"timezone": "UTC", "currency": "EUR", **case.get("parameters", {})}
-        named = {name: value for name, value in parameters.items() if f"${name}" in select}
-        con.execute(f"create table result as {select}", named or None).fetchall()
+        for name in sorted(reads - case["given"].keys()):  # rows of a raw table as its loads are kept
+            kept = layer_files()[name].read_text() if name in layer_files() else ""
+            if INCREMENTAL.search(kept):
+                con.execute(f"create schema if not exists {name.split('.')[0]}")
+                con.execute(f"create table {name} as {kept}", named_in(kept, case)).fetchall()
+        con.execute(f"create table result as {select}", named_in(select, case)).fetchall()
         cursor = con.execute("select * from result")
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def named_in(select: str, case: dict[str, Any]) -> dict[str, Any] | None:
+    """The parameters that a SELECT names."""
+    parameters = {"timezone": "UTC", "currency": "EUR", **case.get("parameters", {})}
+    return {name: value for name, value in parameters.items() if f"${name}" in select} or None
 
 
 @pytest.mark.parametrize("file", CASES, ids=lambda file: file.stem)

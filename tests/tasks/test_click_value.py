@@ -1,7 +1,7 @@
 """From files of clicks and orders to a registered model and the value of every line, held against the contracts."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tasks.contracts import check
 from tasks.raw import prepare_raw
 from tasks.registry import find
 from tasks.sources import load_files
+from tasks.trained import standing
 from tasks.warehouse import build_tables, replace_rows
 
 COMPANY = CompanyConfig(seed=120, weeks=30, customers=5_000)
@@ -55,7 +56,7 @@ def company() -> tuple[pl.DataFrame, pl.DataFrame]:
 def run(company: tuple[pl.DataFrame, pl.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> Run:
     made = built(tmp_path_factory.mktemp("clicks"), *company)
     train_conversion.fn(made, CONFIG, 7, False)
-    value_clicks.fn(made, CONFIG)
+    value_clicks.fn(made, CONFIG, "revenue")
     return made
 
 
@@ -111,7 +112,7 @@ def test_new_customers_count_with_their_lifetime_value_where_it_is_known(
         schema_overrides={"campaign": pl.String},
     )
     replace_rows(other.warehouse, "out.new_customer_value", value, other)
-    value_clicks.fn(other, CONFIG)
+    value_clicks.fn(other, CONFIG, "revenue")
     worth = "select channel, avg(value_per_conversion), avg(new_customer_share) from out_latest.click_value group by 1"
     with_clv, without = ({row[0]: row[1:] for row in query(made, worth)} for made in (other, run))
     share = with_clv["video"][1]
@@ -125,8 +126,44 @@ def test_a_fit_stands_until_enough_days_have_come_while_values_go_on(run: Run) -
     kept = train_conversion.fn(replace(run, run_id="later"), CONFIG, 7, False)
     assert (kept.fitted, kept.reason) == (False, "recent")
     before = query(run, "from out.click_value order by all")
-    value_clicks.fn(run, CONFIG)
+    value_clicks.fn(run, CONFIG, "revenue")
     assert query(run, "from out.click_value order by all") == before
+
+
+def test_a_champion_of_other_settings_or_of_later_days_does_not_stand(run: Run) -> None:
+    champion = find(run.warehouse, model="conversion")
+    assert champion is not None
+    assert json.loads(champion.metrics)["settings"]["config"]["clicks_min"] == CONFIG.clicks_min
+    settings = {"config": asdict(CONFIG)}
+    held = [
+        standing(replace(run, run_id="later"), "conversion", day, 7, False, settings)
+        for day in (
+            run.as_of,
+            run.as_of + timedelta(days=6),
+            run.as_of + timedelta(days=7),
+            run.as_of - timedelta(days=1),
+        )
+    ]
+    assert [one is not None for one in held] == [True, True, False, False]  # yesterday's run must not know of today
+    other = {"config": asdict(replace(CONFIG, clicks_min=CONFIG.clicks_min + 1))}
+    assert standing(replace(run, run_id="later"), "conversion", run.as_of, 7, False, other) is None
+
+
+def test_values_are_in_margin_where_customers_are(run: Run) -> None:
+    """Margin over revenue of all lines together is that of the orders their clicks led to, but for the pooling."""
+    both = {}
+    try:
+        for basis in ("revenue", "margin"):
+            value_clicks.fn(run, CONFIG, basis)  # type: ignore[arg-type]
+            for table in ("click_value", "keyword_value"):
+                assert query(run, f"select distinct basis from out.{table}") == [(basis,)]
+            both[basis] = query(run, "select sum(value_per_click * clicks) from out.click_value")[0][0]
+            assert check(run, "out.click_value").failed_errors == check(run, "out.keyword_value").failed_errors == 0
+    finally:
+        value_clicks.fn(run, CONFIG, "revenue")
+    earned = query(run, "select sum(margin_sum) / sum(value_sum) from mart.click_order_value")[0][0]
+    assert earned < 0.9  # the demo company's orders state what they earn
+    assert both["margin"] / both["revenue"] == pytest.approx(earned, rel=0.03)
 
 
 def test_the_same_clicks_in_any_order_give_the_same_bits(
@@ -138,7 +175,7 @@ def test_the_same_clicks_in_any_order_give_the_same_bits(
     found = []
     for made in (run, mixed):
         model_id = train_conversion.fn(made, CONFIG, 7, True).model_id
-        value_clicks.fn(made, CONFIG)
+        value_clicks.fn(made, CONFIG, "revenue")
         found.append((model_id, query(made, "from out.click_value order by all")))
     assert found[0] == found[1]
 
@@ -149,7 +186,7 @@ def test_without_clicks_the_source_is_named(tmp_path: Path) -> None:
     build_tables(run.warehouse, {"as_of": run.as_of, **PARAMETERS})
     trained = train_conversion.fn(run, CONFIG, 7, False)
     assert (trained.model_id, trained.reason) == (None, "add the source clicks")
-    assert value_clicks.fn(run, CONFIG) == 0
+    assert value_clicks.fn(run, CONFIG, "revenue") == 0
 
 
 @pytest.mark.parametrize("kept", ["none converted", "all converted", "one click"])
@@ -167,5 +204,5 @@ def test_bad_input_is_reviewed_and_valued(
     trained = train_conversion.fn(run, CONFIG, 7, False)
     assert (trained.verdict, trained.fitted) == ("REVIEW", True)
     assert trained.reason
-    assert value_clicks.fn(run, CONFIG) >= 1
+    assert value_clicks.fn(run, CONFIG, "revenue") >= 1
     assert check(run, "out.click_value").failed_errors == 0

@@ -12,10 +12,12 @@ from models.cohorts import COHORTS, CohortConfig
 from models.company.history import run_history
 from models.company.tables import ad_spend, click_table, customer_table, order_table
 from models.company.world import CompanyConfig, draw_world
+from models.new_customer_value import NewCustomerConfig
 from models.run import Run
 from models.scorecard import PARTS, ScorecardConfig
 from models.sources import SourceConfig
 from tasks.contracts import check
+from tasks.early_value import value_new_customers_by_channel
 from tasks.raw import prepare_raw
 from tasks.scorecard import draw_cohort_curves, profile_customers, score_channels
 from tasks.sources import load_files
@@ -48,6 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         patch.setattr("tasks.valuing.code_sha256", lambda: "code")
         train_clv.fn(run, LIFETIMES, 30, True)
         value_customers.fn(run, LIFETIMES)
+    value_new_customers_by_channel.fn(run, NewCustomerConfig(), LIFETIMES)
     group(run)
     return run
 
@@ -55,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def group(run: Run) -> tuple[str, ...]:
     lacking = profile_customers.fn(run, CohortConfig(), LIFETIMES)
     draw_cohort_curves.fn(run, CohortCurveConfig(), LIFETIMES)
-    score_channels.fn(run, ScorecardConfig(), PriorityConfig())
+    score_channels.fn(run, ScorecardConfig(), PriorityConfig(), "revenue")
     return lacking
 
 
@@ -128,13 +131,13 @@ def test_customers_from_before_the_first_spend_cost_nothing(run: Run) -> None:
         half = con.execute("select median(date)::date from raw.ad_spend").fetchall()[0][0]
         con.execute("delete from raw.ad_spend where date < ?", [half])
     try:
-        score_channels.fn(run, ScorecardConfig(), PriorityConfig())
+        score_channels.fn(run, ScorecardConfig(), PriorityConfig(), "revenue")
         later = table(run, "out.channel_scorecard")
     finally:
         with duckdb.connect(str(run.warehouse)) as con:
             con.execute("create or replace table raw.ad_spend as from raw.kept")
             con.execute("drop table raw.kept")
-        score_channels.fn(run, ScorecardConfig(), PriorityConfig())
+        score_channels.fn(run, ScorecardConfig(), PriorityConfig(), "revenue")
     both = card.join(later, on="channel", suffix="_later").filter(pl.col("spend") > 0)
     assert (both["new_customers_later"] < 0.8 * both["new_customers"]).all()
     assert (both["cac_later"] / both["cac"]).is_between(0.5, 2.0).all()  # not half, as with everyone ever acquired
@@ -151,19 +154,23 @@ def test_the_value_of_new_customers_and_the_mix_model_in_service_are_used(run: R
     ]
     service = {"model_id": "mmm-1", "model": "mmm", "verdict": "PASS", "is_champion": True, "metrics": "{}"}
     day = {"data_from": run.as_of, "data_to": run.as_of, "fit_seconds": 1.0, "artefact_path": "-"}
+    before = table(run, "out.new_customer_value")
     replace_rows(run.warehouse, "out.new_customer_value", pl.DataFrame(new, infer_schema_length=None), run)
     replace_rows(run.warehouse, "out.mmm_channel", pl.DataFrame(mix), run)
     with duckdb.connect(str(run.warehouse)) as con:
         con.register("fit", pl.DataFrame([{"run_id": run.run_id, "as_of": run.as_of, **service, **day}]).to_arrow())
         con.execute("insert into out.model_run by name from fit")
     try:
-        score_channels.fn(run, ScorecardConfig(), PriorityConfig())
+        score_channels.fn(run, ScorecardConfig(), PriorityConfig(), "revenue")
         paid = table(run, "out.channel_scorecard").filter(pl.col("spend") > 0)
+        score_channels.fn(run, ScorecardConfig(), PriorityConfig(), "conversions")
+        counted = table(run, "out.channel_scorecard").filter(pl.col("spend") > 0)
     finally:
+        replace_rows(run.warehouse, "out.new_customer_value", before.drop("run_id", "as_of"), run)
         with duckdb.connect(str(run.warehouse)) as con:
-            con.execute("drop table out.new_customer_value cascade; drop table out.mmm_channel cascade")
+            con.execute("drop table out.mmm_channel cascade")
             con.execute("delete from out.model_run where model = 'mmm'")
-        score_channels.fn(run, ScorecardConfig(), PriorityConfig())
+        score_channels.fn(run, ScorecardConfig(), PriorityConfig(), "revenue")
     assert len(paid) == len(channels)  # the campaigns' rows are not counted as channels
     assert paid["clv_basis"].unique().to_list() == ["new customers"]
     assert paid["clv_mean"].unique().to_list() == [300.0]
@@ -171,6 +178,25 @@ def test_the_value_of_new_customers_and_the_mix_model_in_service_are_used(run: R
     assert paid["roas_source"].unique().to_list() == ["mix model"]
     assert paid["score_points"].unique().to_list() == [100.0]
     assert paid["score_efficiency"].unique().to_list() == [10.0]
+    assert counted["score_efficiency"].null_count() == len(channels)  # conversions per euro are no return
+    assert set(counted["roas_source"]) <= {"platform", None}
+
+
+def test_groups_have_no_interval_where_another_model_values_them(run: Run) -> None:
+    profile_of = "from out.cohort_profile where customers > 0 and clv_p05 is not null"
+    with duckdb.connect(str(run.warehouse)) as con:
+        con.execute("create or replace table out.kept as from out.customer_value")
+        con.execute("update out.customer_value set method = 'stack' where rowid = 0")
+    try:
+        group(run)
+        with duckdb.connect(str(run.warehouse)) as con:
+            assert con.execute(f"select count(*) {profile_of}").fetchall() == [(0,)]
+            assert con.execute("select count(clv_mean) > 0 from out.cohort_profile").fetchall() == [(True,)]
+    finally:
+        with duckdb.connect(str(run.warehouse)) as con:
+            con.execute("delete from out.customer_value; insert into out.customer_value from out.kept")
+            con.execute("drop table out.kept")
+        group(run)
 
 
 def test_columns_that_come_later_switch_cohorts_on(run: Run) -> None:
@@ -204,4 +230,4 @@ def test_a_workspace_without_orders_is_told_what_to_add(tmp_path_factory: pytest
         "Customers are not grouped: add the source orders.",
     )
     assert draw_cohort_curves.fn(empty, CohortCurveConfig(), LIFETIMES) == 0
-    assert score_channels.fn(empty, ScorecardConfig(), PriorityConfig()) == 0
+    assert score_channels.fn(empty, ScorecardConfig(), PriorityConfig(), "revenue") == 0
