@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 KEYS = ("channel", "campaign", "keyword")
+MEAN_STEPS = 200  # of the alternation between keywords and dates; a few dozen are usual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,45 +80,81 @@ def channels_of(rows: pl.DataFrame, as_of: date) -> Iterator[ChannelBids]:
         yield ChannelBids.of(str(name), part, as_of)
 
 
-def levels(channel: ChannelBids, elasticity: FloatArray, days: int) -> dict[str, FloatArray]:
-    """The bid in force of each keyword and what it buys a day, from its last `days` days; and the bids it has tried.
+def levels(channel: ChannelBids, elasticity: FloatArray, days: int, history_days: int) -> dict[str, FloatArray]:
+    """The bid in force of each keyword and what it buys a day, of late; and the bids it has tried.
+
+    The bid in force is the latest that was set; the mean of logs where all of late were drawn at random around one.
+    What was bought at other bids is brought to it by the elasticity. A day without a row bought nothing, from the
+    keyword's first row of late to the channel's last day; a keyword without a row of late buys nothing now.
 
     Parameters
     ----------
     elasticity : (keywords,), by which clicks at other bids are brought to the bid in force.
+    days : of late are this many days up to the channel's last one.
+    history_days : up to the day of the run, from which bids count as tried.
 
     Returns
     -------
     bid, bid_low, bid_high (company currency), impressions, clicks, cost a day: (keywords,) each.
     """
-    numbered = channel.rows.with_columns(k=pl.Series(channel.keyword), slope=pl.Series(elasticity[channel.keyword]))
-    recent = pl.col("date") > pl.col("date").max().over("k") - timedelta(days=days)
-    last = numbered.filter(recent)
-    # jitter goes around the bid in force: where bids that were set stand beside it, they are that bid
-    set_bids = pl.col("bid").log().filter(~pl.col("randomised")).mean()
-    force = last.group_by("k").agg(in_force=set_bids.fill_null(pl.col("bid").log().mean()).exp())
-    last = last.join(force, on="k").with_columns(x=pl.col("bid") / pl.col("in_force"))
-    spread = pl.col("x") ** pl.col("slope")
-    levels = last.group_by("k").agg(
-        bid=pl.col("in_force").first(),
-        clicks=pl.col("clicks").sum() / spread.sum(),
-        impressions=pl.col("impressions").sum() / spread.sum(),
-        cost=pl.col("cost").sum() / (spread * pl.col("x")).sum(),
+    numbered = channel.rows.with_columns(
+        k=pl.Series(channel.keyword), slope=pl.Series(elasticity[channel.keyword]), day=pl.Series(channel.day)
     )
-    tried = numbered.group_by("k").agg(bid_low=pl.col("bid").min(), bid_high=pl.col("bid").max())
-    frame = levels.join(tried, on="k").sort("k")
-    return {name: frame[name].to_numpy().astype(float) for name in frame.columns if name != "k"}
+    last_day = int(channel.day.max())
+    is_late = pl.col("day") > last_day - days
+    late = numbered.filter(is_late)
+    force = in_force(pl.concat([late, numbered.filter(~is_late.any().over("k"))]))
+    late = late.join(force, on="k", how="left", maintain_order="left").with_columns(
+        x=pl.col("bid") / pl.col("bid_in_force"), part=1.0 / pl.len().over("k", "day")
+    )
+    spread = pl.col("part") * pl.col("x") ** pl.col("slope")
+    ran = pl.col("day").n_unique() / (last_day - pl.col("day").min() + 1)  # part of the days
+    bought = late.group_by("k").agg(
+        clicks=pl.col("clicks").sum() / spread.sum() * ran,
+        impressions=pl.col("impressions").sum() / spread.sum() * ran,
+        cost=pl.col("cost").sum() / (spread * pl.col("x")).sum() * ran,
+    )
+    is_tried = (pl.col("day") > channel.last_day - history_days) | is_late
+    tried = numbered.filter(is_tried).group_by("k").agg(bid_low=pl.col("bid").min(), bid_high=pl.col("bid").max())
+    frame = (
+        force.join(bought, on="k", how="left")
+        .join(tried, on="k", how="left")
+        .sort("k")
+        .select(
+            bid="bid_in_force",
+            bid_low=pl.min_horizontal("bid_low", "bid_in_force"),
+            bid_high=pl.max_horizontal("bid_high", "bid_in_force"),
+            impressions=pl.col("impressions").fill_null(0.0),
+            clicks=pl.col("clicks").fill_null(0.0),
+            cost=pl.col("cost").fill_null(0.0),
+        )
+    )
+    return {name: frame[name].to_numpy().astype(float) for name in frame.columns}
 
 
-def cost_slopes(channel: ChannelBids, prior_sd: float) -> list[float]:
+def in_force(numbered: pl.DataFrame) -> pl.DataFrame:
+    """Bid in force of each keyword k: the latest that was set, several on one day by their mean of logs; else of all.
+
+    numbered : k, day, bid, randomised.
+    """
+    log_bid = pl.col("bid").log()
+    was_set = numbered.filter(~pl.col("randomised"))
+    latest = was_set.filter(pl.col("day") == pl.col("day").max().over("k")).group_by("k").agg(latest=log_bid.mean())
+    every = numbered.group_by("k").agg(every=log_bid.mean())
+    return every.join(latest, on="k", how="left").select("k", bid_in_force=pl.coalesce("latest", "every").exp())
+
+
+def cost_slopes(channel: ChannelBids, prior_sd: float, history_days: int) -> list[float]:
     """Elasticity of the cost per click to the bid: of each keyword, each campaign, then the channel, within [0.1, 2].
 
+    Of the last `history_days`, with an effect of each keyword and each date, since what rivals bid moves all prices of
+    a day; a keyword that is alone on its date tells nothing, one that is alone in its channel has no dates' effects.
     Pooled as the clicks are about 1, with which bids pay in proportion.
     """
     n = len(channel.keywords)
-    rows = channel.rows.select(
-        "clicks", "cost", "bid", "randomised", k=pl.Series(channel.keyword)
-    ).filter((pl.col("clicks") > 0) & (pl.col("cost") > 0))  # fmt: skip
+    numbered = channel.rows.with_columns(k=pl.Series(channel.keyword), day=pl.Series(channel.day))
+    is_recent = pl.col("day") > channel.last_day - history_days
+    rows = numbered.filter(is_recent & (pl.col("clicks") > 0) & (pl.col("cost") > 0))
     if rows["randomised"].any():
         rows = rows.filter("randomised")
     prior = PoolingConfig(
@@ -126,10 +163,32 @@ def cost_slopes(channel: ChannelBids, prior_sd: float) -> list[float]:
     slope, precision = np.zeros(n), np.zeros(n)
     if not rows.is_empty():
         names, group = np.unique(rows["k"].to_numpy(), return_inverse=True)
-        price = (rows["cost"] / rows["clicks"]).to_numpy()
-        found, variance, _, _ = log_linear_slopes(price, rows["bid"].to_numpy(), group, rows["clicks"].to_numpy())
+        weight = rows["clicks"].to_numpy()
+        price, bid = (rows["cost"] / rows["clicks"]).log().to_numpy(), rows["bid"].log().to_numpy()
+        if len(names) > 1:
+            _, date_of = np.unique(rows["day"].to_numpy(), return_inverse=True)
+            price, bid = (_without_means(values, group, date_of, weight) for values in (price, bid))
+        found, variance, _, _ = log_linear_slopes(np.exp(price), np.exp(bid), group, weight)
         known = np.isfinite(variance)
         slope[names[known]], precision[names[known]] = found[known], 1.0 / np.maximum(variance[known], 1e-4)
     pooled = pool(slope, precision, channel.campaign_of, prior)
     return [*np.clip(pooled.keyword_mean, 0.1, 2.0), *np.clip(pooled.campaign_mean, 0.1, 2.0),
             float(np.clip(pooled.channel_mean, 0.1, 2.0))]  # fmt: skip
+
+
+def _without_means(values: FloatArray, group: IntArray, date_of: IntArray, weight: FloatArray) -> FloatArray:
+    """Values less an effect of each group and of each date, by turns; what is left of a fit is exactly 0.
+
+    Sources: Gaure (2013), "OLS with multiple high dimensional category variables", Computational Statistics & Data
+    Analysis 66, 8-18 (alternating projections).
+    """
+    left = values - values.mean()
+    for _ in range(MEAN_STEPS):
+        moved = 0.0
+        for of in (group, date_of):
+            mean = np.bincount(of, weights=weight * left) / np.bincount(of, weights=weight)
+            left = left - mean[of]
+            moved = float(np.abs(mean).max())
+        if moved < 1e-10:
+            break
+    return np.where(np.abs(left) < 1e-8, 0.0, left)

@@ -191,7 +191,7 @@ def _table(
 ) -> pl.DataFrame:
     """Rows of one channel: its keywords, its campaigns, itself."""
     n, m = len(channel.keywords), len(channel.campaigns)
-    now = levels(channel, pooled.keyword_mean, config.level_days)
+    now = levels(channel, pooled.keyword_mean, config.level_days, config.slopes.history_days)
     of = channel.campaign_of
     knows = _any(weighed.precision > 0, of, m)
     yardstick = bodies[weighed.yardstick] if weighed.yardstick >= 0 else None
@@ -213,7 +213,7 @@ def _table(
         "impressions_elasticity_mean": [
             *impressions.keyword_mean, *impressions.campaign_mean, impressions.channel_mean,
         ],
-        "cost_per_click_elasticity_mean": cost_slopes(channel, config.cost_prior_sd),
+        "cost_per_click_elasticity_mean": cost_slopes(channel, config.cost_prior_sd, config.slopes.history_days),
         "bid": [*now["bid"], *mean_bid, whole[0]],
         "bid_low": [*now["bid_low"], *low, whole[0] * (now["bid_low"] / now["bid"]).min()],
         "bid_high": [*now["bid_high"], *high, whole[0] * (now["bid_high"] / now["bid"]).max()],
@@ -240,8 +240,8 @@ def _with_values(table: pl.DataFrame, values: pl.DataFrame | None, config: BidCu
     mean, half = pl.col("elasticity_mean"), Z90 * pl.col("sd")
     e, g = pl.max_horizontal(mean, pl.lit(1e-3)), pl.col("cost_per_click_elasticity_mean")
     knows, bid = pl.col("knows"), pl.col("bid")
-    per_click = pl.col("cost") / pl.col("clicks")
-    marginal = pl.when(knows & (per_click > 0)).then(pl.col("value_per_click") * e / ((e + g) * per_click))
+    per_click, buys = pl.col("cost") / pl.col("clicks"), (pl.col("cost") > 0) & (pl.col("clicks") > 0)
+    marginal = pl.when(knows & buys).then(pl.col("value_per_click") * e / ((e + g) * per_click))
     table = table.with_columns(
         elasticity_p05=mean - half,
         elasticity_p95=mean + half,
@@ -262,7 +262,11 @@ def _with_values(table: pl.DataFrame, values: pl.DataFrame | None, config: BidCu
 
 
 def value_of_click(table: pl.DataFrame, values: pl.DataFrame | None) -> pl.DataFrame:
-    """The table with value_per_click and conversion_probability from the narrowest row of `values` that fits a line."""
+    """The table with `VALUES` of the narrowest row of `values` that fits a line and knows what a click is worth.
+
+    All of them come from that one row: a mean of one level beside the interval of another would contradict it. Where no
+    row knows a value, the narrowest that knows a conversion's probability counts.
+    """
     names = VALUES
     if values is None or values.is_empty():
         return table.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in names)
@@ -274,9 +278,20 @@ def value_of_click(table: pl.DataFrame, values: pl.DataFrame | None) -> pl.DataF
         of_level = rest.filter(pl.all_horizontal(*[pl.col(name).is_not_null() for name in keys], *blank))
         found = of_level.select(*keys, *(pl.col(name).alias(f"{name}_{level}") for name in names))
         table = table.join(found, on=keys, how="left", maintain_order="left")
-    return table.with_columns(
-        pl.coalesce(f"{name}_3", f"{name}_2", f"{name}_1").alias(name) for name in names
-    ).drop(f"{name}_{level}" for name in names for level in (1, 2, 3))  # fmt: skip
+    deciding = [(name, level) for name in ("value_per_click", "conversion_probability") for level in (3, 2, 1)]
+    chosen = pl.coalesce(
+        pl.when(pl.col(f"{name}_{level}").is_not_null()).then(pl.lit(level)) for name, level in deciding
+    )
+    return (
+        table.with_columns(chosen_level=chosen)
+        .with_columns(
+            pl.coalesce(
+                pl.when(pl.col("chosen_level") == level).then(pl.col(f"{name}_{level}")) for level in (3, 2, 1)
+            ).alias(name)
+            for name in names
+        )
+        .drop("chosen_level", *(f"{name}_{level}" for name in names for level in (1, 2, 3)))
+    )
 
 
 def _told(bodies: tuple[Evidence, ...], weighed: Weighed) -> str:

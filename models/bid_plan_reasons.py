@@ -15,18 +15,20 @@ def plan_reasons(mode: str) -> pl.Expr:
     ----------
     mode : "profit", "troas", "cpa" or "budget".
     """
-    planned, target = pl.col("marginal_roas").round(2), pl.col("target_roas").round(2)
+    planned, target = pl.col("next_brings").round(2), pl.col("target_roas").round(2)
     caused = pl.format(
         "{} of the value its clicks are given was caused ({})",
         (100 * pl.col("incrementality")).round(0).cast(pl.Int64).cast(pl.String) + "%",
         pl.col("incrementality_reason"),
     )
     if mode == "cpa":
-        per = pl.format("the next conversion costs {}", (1 / pl.col("marginal_roas")).round(2))
+        per = pl.format("the next conversion costs {}", (1 / pl.col("next_brings")).round(2))
     else:
         asks = (
             pl.when(target.is_not_null())
             .then(pl.format("{} is asked", target))
+            .when(~pl.col("is_met"))
+            .then(pl.lit("no return keeps the rules in one move"))
             .otherwise(pl.lit("the rules allow more"))
         )
         per = pl.format("the next unit of money brings {}, {}", planned, asks)
@@ -34,7 +36,9 @@ def plan_reasons(mode: str) -> pl.Expr:
         "profit": pl.when("is_held_down").then(pl.lit(" to stay within the planned spend")).otherwise(pl.lit("")),
         "troas": pl.lit(" for the target ROAS on average"),
         "cpa": pl.lit(" for the target cost on average"),
-        "budget": pl.lit(" to spend what is planned"),
+        "budget": pl.when("has_plan")
+        .then(pl.lit(" to spend what is planned"))
+        .otherwise(pl.lit(" to spend no more than today")),
     }[mode]
     worth = pl.when(pl.col("clv_ratio") == 1.0).then(pl.lit("")).otherwise(
         pl.format("; its customers are worth {} of the mean customer", pl.col("clv_ratio").round(2))
@@ -49,7 +53,15 @@ def plan_reasons(mode: str) -> pl.Expr:
     move = pl.format("{}{}{}{}{}; {}.{}", per, asked, flat, worth, capped, caused, short)
     return (
         pl.when(pl.col("action") == "suppress")
-        .then(pl.format("Taken out: even at its lowest bid it returns next to nothing; {}.", caused))
+        .then(
+            pl.format(
+                "Taken out: {}; {}.",
+                pl.when("caused_little")
+                .then(pl.lit("next to nothing of its value was caused"))
+                .otherwise(pl.lit("at the lowest bid it returns next to nothing")),
+                caused,
+            )
+        )
         .when(pl.col("value_per_click").is_null())
         .then(pl.lit("Held: the value of a click is not known; add the sources clicks and orders."))
         .when(pl.col("basis") == PRIOR)

@@ -26,9 +26,10 @@ def mmm_checks(fitted: FittedMMM, config: GateConfig) -> tuple[Check, ...]:
 
 
 def channel_verdicts(fitted: FittedMMM, config: GateConfig | None = None) -> dict[str, Verdict]:
-    """What the data can tell of each channel: PASS or REVIEW; a channel that never ran is a FAIL.
+    """What the data can tell of each channel: PASS or REVIEW.
 
-    A plan may hold a channel under REVIEW at its spend and move the others.
+    A FAIL is a channel that never ran, or one that an interaction may leave with a contribution of 0 or less. A plan
+    may hold a channel under REVIEW at its spend and move the others.
     """
     config, data = config or GateConfig(), fitted.data
     media = media_of(data)
@@ -40,7 +41,7 @@ def channel_verdicts(fitted: FittedMMM, config: GateConfig | None = None) -> dic
     verdicts = {}
     for i, name in enumerate(data.channels):
         test = "Plan a lift test, or vary its spend."
-        ratio = float(high[i] / low[i]) if low[i] > 0 else float("nan")  # no spend at all: a FAIL
+        ratio = float(high[i] / low[i]) if low[i] > 0 else float("nan")  # no spend, or harm by a pair: a FAIL
         partners = [other if one == name else one for one, other, _ in pairs if name in (one, other)]
         twins = [pair for pair in alike if name in pair.split(" ~ ")]
         verdicts[name] = judge(

@@ -34,11 +34,15 @@ def weekly_contributions(fitted: FittedMMM) -> pl.DataFrame:
 def half_life_weeks(fitted: FittedMMM) -> Array:
     """Weeks after which half of an effect has come: (n_draws, n_channels).
 
-    log(1/2) / log(decay) of a geometric carry-over; of the others the lag, between two weeks by a straight line, at
-    which the sum of the weights reaches a half.
+    Of a geometric carry-over that ends after L = `max_lag_weeks`, the h at which 1 - decay^h is half of
+    1 - decay^(L + 1), what comes in all; of the others the lag, between two weeks by a straight line, at which the sum
+    of the weights reaches a half. 0 where nothing is carried over, `max_lag_weeks` being 0.
     """
+    if fitted.config.max_lag_weeks == 0:
+        return np.zeros_like(fitted.decay)
     if fitted.config.adstock == "geometric":
-        return np.asarray(np.log(0.5) / np.log(fitted.decay))
+        reached = 1.0 - fitted.decay ** (fitted.config.max_lag_weeks + 1)
+        return np.asarray(np.log1p(-0.5 * reached) / np.log(fitted.decay))
     total = np.cumsum(weights_of(fitted), axis=0)
     at = (total >= 0.5).argmax(axis=0)[None]
     upper = np.take_along_axis(total, at, axis=0)[0]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DataError
+from models.gate import GateConfig
 from models.mmm import sampler
 from models.mmm.config import MMMConfig
 from models.mmm.data import MIN_WEEKS, MMMData, control_matrix
@@ -25,6 +26,7 @@ from models.mmm.scores import scores
 
 Array = NDArray[np.float64]
 CONTRADICTION_SE = 2.5  # one test in eighty lies so far out by chance
+K_HAT_MAX = GateConfig().k_hat_pass  # above, a quick approximation decides nothing
 
 
 def fit(data: MMMData, config: MMMConfig | None = None, previous: FittedMMM | None = None) -> FittedMMM:
@@ -38,7 +40,7 @@ def fit(data: MMMData, config: MMMConfig | None = None, previous: FittedMMM | No
     Parameters
     ----------
     previous : an earlier fit of the same channels whose posterior gives the sampler its start and its scales; it is no
-        prior, the posterior stays what it is. One of another form is passed over.
+        prior, the posterior stays what it is. One of another form or of other channels is passed over.
 
     Raises
     ------
@@ -63,19 +65,24 @@ def fit(data: MMMData, config: MMMConfig | None = None, previous: FittedMMM | No
 def quick_fit(data: MMMData, config: MMMConfig | None = None) -> FittedMMM:
     """The posterior by importance sampling from its Laplace approximation: a second or two, for scenarios.
 
-    metrics hold k_hat in place of r_hat_max; the gate fails one above 0.7, so that no plan rests on it.
+    metrics hold k_hat in place of r_hat_max; the gate fails one above 0.7, so that no plan rests on it. Where the
+    approximation does not hold for the weeks alone, no channel is taken to be confounded, and a note says so.
     """
-    config, notes = _confounding_resolved(data, config or MMMConfig())
+    config, notes = _confounding_resolved(data, config or MMMConfig(), may_sample=False)
     return _with_notes(_approximated(data, config), notes)
 
 
 def _fit(data: MMMData, config: MMMConfig, previous: FittedMMM | None = None) -> FittedMMM:
-    config, notes = _confounding_resolved(data, config)
+    config, notes = _confounding_resolved(data, config, may_sample=True)
+    return _with_notes(_sampled(data, config, previous), notes)
+
+
+def _sampled(data: MMMData, config: MMMConfig, previous: FittedMMM | None = None) -> FittedMMM:
     design = make_design(data, config)
     inputs = make_inputs(data, design, config)
     check_prior(inputs, data.channels, config)
-    coordinates = (warm_start(previous, inputs) if previous is not None else None) or sampler.mode(inputs)
-    return _with_notes(_finished(sampler.sample(inputs, config, coordinates), inputs, data, design, config), notes)
+    earlier = warm_start(previous, data, config, inputs) if previous is not None else None
+    return _finished(sampler.sample(inputs, config, earlier or sampler.mode(inputs)), inputs, data, design, config)
 
 
 def _approximated(data: MMMData, config: MMMConfig) -> FittedMMM:
@@ -85,14 +92,26 @@ def _approximated(data: MMMData, config: MMMConfig) -> FittedMMM:
     return _finished(importance_sample(inputs, config), inputs, data, design, config)
 
 
-def _confounding_resolved(data: MMMData, config: MMMConfig) -> tuple[MMMConfig, tuple[str, ...]]:
+def _confounding_resolved(data: MMMData, config: MMMConfig, *, may_sample: bool) -> tuple[MMMConfig, tuple[str, ...]]:
     """The config with the channels whose lift test contradicts what the weeks say without it, each with a note.
 
-    Tests and weeks are compared before they are joined: a curve that has seen both bends until they agree.
+    Tests and weeks are compared before they are joined: a curve that has seen both bends until they agree. The weeks
+    are fitted by the quick approximation; where its k-hat says that it does not hold, by sampling, or without that
+    nothing is decided.
     """
     if config.confounded is not None or not data.lift_tests:
         return replace(config, confounded=config.confounded or ()), ()
-    weeks_alone = _approximated(replace(data, lift_tests=()), replace(config, confounded=()))
+    weeks, apart = replace(data, lift_tests=()), replace(config, confounded=())
+    weeks_alone = _approximated(weeks, apart)
+    k_hat = float(weeks_alone.metrics["k_hat"] or 0.0)
+    if not k_hat <= K_HAT_MAX and not may_sample:
+        told = (
+            f"Whether lift tests contradict what the weeks say without them is not known: the quick approximation of "
+            f"the weeks does not hold (k-hat {k_hat:.2f}, expected at most {K_HAT_MAX:g}). Fit by sampling."
+        )
+        return apart, (told,)
+    if not k_hat <= K_HAT_MAX:
+        weeks_alone = _sampled(weeks, apart)
     misses = lift_misses(weeks_alone, data.lift_tests)
     contradicted = {name: miss for name, miss in misses.items() if miss > CONTRADICTION_SE}
     notes = tuple(
@@ -107,17 +126,20 @@ def _with_notes(fitted: FittedMMM, notes: tuple[str, ...]) -> FittedMMM:
     return replace(fitted, notes=(*fitted.notes, *notes))
 
 
-def warm_start(previous: FittedMMM, inputs: Inputs) -> Coordinates | None:
-    """Start and scale from an earlier posterior, in the units of this fit; None where its parameters are others."""
-    config, channels = previous.config, previous.data.channels
-    believed = [name for name in config.control_signs if name in previous.data.control_names]
-    if (
-        config.link != inputs.link
-        or inputs.is_joint
-        or len(channels) != inputs.n_channels
-        or len(believed) != len(inputs.signed)
-    ):
+def warm_start(previous: FittedMMM, data: MMMData, config: MMMConfig, inputs: Inputs) -> Coordinates | None:
+    """Start and scale from an earlier posterior, in the units of this fit; None where its parameters are others.
+
+    That is where carry-over, saturation, their order, link or noise are of another form, or where channels, controls
+    of a believed sign or interactions are not the same ones in the same order.
+
+    Parameters
+    ----------
+    data, config, inputs : of this fit.
+    """
+    if inputs.is_joint or _parameters(previous.data, previous.config) != _parameters(data, config):
         return None
+    config = previous.config
+    believed = [name for name in config.control_signs if name in previous.data.control_names]
     weights = lag_weights(config.adstock, previous.decay, previous.carry_shape, config.max_lag_weeks)
     mean_share = _mean_share(previous.data, config, weights, previous.half_saturation, previous.slope)
     first = previous.decay if config.adstock.startswith("weibull") else previous.decay / (1 - previous.decay)
@@ -139,6 +161,13 @@ def warm_start(previous: FittedMMM, inputs: Inputs) -> Coordinates | None:
         return None
     z = np.linalg.solve(inputs.prior_root[free], (theta - inputs.prior_mean)[:, free].T).T
     return sampler.from_draws(z)
+
+
+def _parameters(data: MMMData, config: MMMConfig) -> tuple[object, ...]:
+    """What the parameters of a fit mean, in their order."""
+    believed = [(name, sign) for name, sign in config.control_signs.items() if name in data.control_names]
+    forms = config.adstock, config.saturation, config.order, config.link, config.noise, config.max_lag_weeks > 0
+    return forms, data.channels, believed, pairs_of(data, config).tolist()
 
 
 def _finished(sample: Sample, inputs: Inputs, data: MMMData, design: Design, config: MMMConfig) -> FittedMMM:

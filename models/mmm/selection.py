@@ -24,10 +24,10 @@ from models.mmm.design import fitted_columns, make_design
 from models.mmm.exposure import media_of
 from models.mmm.fit import quick_fit
 from models.mmm.fitted import FittedMMM, predict, residuals, with_noise
-from models.mmm.inputs import make_inputs
+from models.mmm.inputs import SLOPE_OF_ONE, make_inputs
 from models.mmm.likelihood import STUDENT_T_DF
 from models.mmm.link import link_kpi
-from models.mmm.media import adstock, lag_weights, mean_spend, saturation
+from models.mmm.media import carried_share, lag_weights, mean_spend
 from models.mmm.quick import pareto_smoothed
 from models.mmm.scores import crps
 
@@ -55,7 +55,8 @@ class Selection:
     ----------
     chosen : name of the candidate.
     table : one row per candidate: candidate, bic, elpd_loo (log density of a left-out week, summed), lead_se (that of
-        its distance from the best), loo_k_hat_max, crps (mean of the forecasts, KPI units), weight (stacking), reason.
+        its distance from the best), loo_k_hat_max, crps (mean of the forecasts, KPI units; NaN where too few weeks
+        remain before every origin), weight (stacking), reason.
     """
 
     chosen: str
@@ -70,11 +71,8 @@ def select(
     Parameters
     ----------
     candidates : configs by name, the one preferred where nothing speaks against it first.
-    n_origins, horizon_weeks : forecasts are made from this many ends of history, each this many weeks before the next.
-
-    Raises
-    ------
-    DataError : too few weeks remain before the first origin, see `fit`.
+    n_origins, horizon_weeks : forecasts are made from this many ends of history, each this many weeks before the next;
+        an origin with fewer than 20 weeks before it is passed over.
     """
     names, density, rows = list(candidates), [], []
     for config in candidates.values():
@@ -109,15 +107,21 @@ def select(
 
 
 def bic(data: MMMData, config: MMMConfig) -> float:
-    """Schwarz's criterion at the posterior mode, k log(n) - 2 log likelihood, k with the linear part's parameters."""
-    design = make_design(data, config)
-    inputs = make_inputs(data, design, config)
+    """Schwarz's criterion at the posterior mode, k log(n) - 2 log likelihood, k with the linear part's parameters.
+
+    Comparable between forms of noise and links, and the same whether the linear part is integrated out of the sampler
+    or not: it is always at the mode of all parameters together, the density that of the KPI in its means with all of
+    its constants. Lift tests count at the mode up to a constant that candidates share.
+    """
+    joint = replace(config, integrated=False)  # a likelihood with coefficients integrated out would be another quantity
+    inputs = make_inputs(data, make_design(data, joint), joint)
     at = sampler.mode(inputs).start
     log_likelihood = sampler.log_density(inputs)(at)[0] + 0.5 * float(at @ at)
+    constant = stats.t.logpdf(0.0, STUDENT_T_DF) if config.noise == "student_t" else stats.norm.logpdf(0.0)
+    log_likelihood += data.n_weeks * float(constant)  # that of noise of scale 1, which the sampler leaves out
     if config.link == "log":  # to a density of the KPI in its means, as without
         log_likelihood -= float((np.log(data.kpi) - np.log(data.kpi.mean())).sum())
-    n_parameters = inputs.n_free + (0 if inputs.is_joint else inputs.columns.shape[1])
-    return n_parameters * float(np.log(data.n_weeks)) - 2.0 * log_likelihood
+    return inputs.n_free * float(np.log(data.n_weeks)) - 2.0 * log_likelihood
 
 
 def leave_one_out(fitted: FittedMMM) -> tuple[Array, float]:
@@ -167,7 +171,8 @@ def _crps(data: MMMData, config: MMMConfig, n_origins: int, horizon: int) -> flo
 def decay_table(data: MMMData, config: MMMConfig | None = None, grid: tuple[float, ...] = DECAY_GRID) -> pl.DataFrame:
     """Least squares with one channel's decay on a grid, the others' at their best: channel, decay, aic, bic, is_best.
 
-    Curves are those of the prior's medians. It shows what the sampler integrates over, in the form people know.
+    Curves are those of the prior's medians, in the order that the config names. It shows what the sampler integrates
+    over, in the form people know.
 
     Sources: Akaike (1974); AIC, BIC of a linear model up to a constant, n log(rss / n) + penalty * k.
     """
@@ -176,13 +181,15 @@ def decay_table(data: MMMData, config: MMMConfig | None = None, grid: tuple[floa
     columns, kpi = fitted_columns(design, data), link_kpi(data, config)
     media = media_of(data)
     scaled, best = media / mean_spend(media), np.full(len(data.channels), config.priors.decay_median)
-    half, slope = (np.full(len(data.channels), x) for x in (config.priors.half_saturation_median, 1.0))
+    steep = 1.0 if config.saturation in SLOPE_OF_ONE else config.priors.slope_median
+    half, slope = (np.full((1, len(best)), x) for x in (config.priors.half_saturation_median, steep))
+    carry_first = config.order == "adstock_first"
 
     def log_rss(decay: Array) -> float:
         weights = lag_weights(
             "geometric", np.maximum(decay, 1e-12)[None], np.ones((1, len(decay))), config.max_lag_weeks
         )
-        reached = saturation(config.saturation, adstock(scaled, weights)[0], half, slope)
+        reached = carried_share(scaled, weights, half, slope, config.saturation, carry_first)[0]
         regressors = np.hstack([columns, reached])
         fitted = regressors @ np.linalg.lstsq(regressors, kpi, rcond=None)[0]
         return float(np.log(((kpi - fitted) ** 2).mean()))

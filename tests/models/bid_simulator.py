@@ -1,4 +1,4 @@
-"""Keyword days with a known truth: elasticities by keyword, demand that bids may follow."""
+"""Keyword days with a known truth: elasticities by keyword, demand that bids may follow; and well known keywords."""
 
 from datetime import date, timedelta
 
@@ -50,4 +50,33 @@ def keyword_days(
             "cost": clicks * bid * 0.8,
             "randomised": is_random,
         }
+    )
+
+
+def lines(n: int = 6, seed: int = 0, **columns) -> pl.DataFrame:
+    """Keyword rows of `out.bid_elasticity`, all well known."""
+    rng = np.random.default_rng(seed)
+    bid, clicks = rng.lognormal(0, 0.4, n), rng.lognormal(4, 0.5, n)
+    e = rng.uniform(0.3, 1.2, n)
+    base = {
+        "level": ["keyword"] * n,
+        "channel": ["search"] * n,
+        "campaign": ["a"] * n,
+        "keyword": [f"kw_{k}" for k in range(n)],
+        "elasticity_mean": e,
+        "elasticity_p05": e - 1e-6,
+        "elasticity_p95": e + 1e-6,
+        "cost_per_click_elasticity_mean": np.ones(n),
+        "bid": bid,
+        "clicks": clicks,
+        "cost": 0.8 * bid * clicks,
+        "value_per_click": rng.uniform(1.0, 3.0, n),
+        "conversion_probability": np.full(n, 0.02),
+        "basis": ["randomised"] * n,
+        "marginal_roas": np.full(n, 1.0),
+        "is_flat": [False] * n,
+        "reason": ["told"] * n,
+    }
+    return pl.DataFrame(base | columns).with_columns(
+        value_per_click_p05=pl.col("value_per_click"), value_per_click_p95=pl.col("value_per_click")
     )

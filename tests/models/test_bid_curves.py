@@ -1,12 +1,13 @@
 """Bid curves: truth in the intervals, the demo company, marginal returns by difference, what is not known said so."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
+from models.bid_channel import channels_of, cost_slopes, levels, prepared_rows
 from models.bid_curves import BidCurveConfig, bid_curve_points, bid_elasticities
 from models.bid_demand import DemandConfig, follows_demand
 from models.bid_trees import TreesConfig, counterfactual_counts, fit_trees, trees_elasticity
@@ -104,6 +105,80 @@ def test_levels_are_what_the_bid_in_force_buys() -> None:
     both = found.join(near, on="keyword", suffix="_near")
     assert both["clicks"].to_numpy() == pytest.approx(both["clicks_near"].to_numpy(), rel=0.25)  # few days, a season
     assert both["impressions"].to_numpy() == pytest.approx(both["impressions_near"].to_numpy(), rel=0.25)
+
+
+def set_days(bids: list[float], clicks: list[float], *, first: int = 0, keyword: str = "kw", price: float = 0.8):
+    """Days of one keyword whose bids were set."""
+    days = [START + timedelta(days=first + i) for i in range(len(bids))]
+    return pl.DataFrame(
+        {"date": days, "keyword": keyword, "campaign": "a", "channel": "search", "bid": bids, "clicks": clicks,
+         "impressions": [10 * c for c in clicks], "cost": [price * b * c for b, c in zip(bids, clicks, strict=True)],
+         "randomised": False}
+    )  # fmt: skip
+
+
+def levels_of(frame: pl.DataFrame, elasticity: float, as_of: date = AS_OF) -> list[dict]:
+    rows = prepared_rows(frame, as_of)
+    (channel,) = channels_of(rows, as_of)
+    found = levels(channel, np.full(len(channel.keywords), elasticity), 28, 364)
+    return [{"keyword": name, **{key: float(of[i]) for key, of in found.items()}}
+            for i, name in enumerate(channel.keywords["keyword"])]  # fmt: skip
+
+
+def test_the_bid_in_force_is_the_last_one_set_not_a_mean() -> None:
+    """Set to 1 until fourteen days before, then to 2: 100 clicks a day at 1 are 141.4 at 2 by an elasticity of 0.5."""
+    stepped = set_days([1.0] * 42 + [2.0] * 14, [100.0] * 42 + [100.0 * 2**0.5] * 14)
+    (row,) = levels_of(stepped, 0.5)
+    assert row["bid"] == pytest.approx(2.0)
+    assert row["clicks"] == pytest.approx(100.0 * 2**0.5)
+    assert row["cost"] == pytest.approx(0.8 * 2.0 * 100.0 * 2**0.5)
+    assert (row["bid_low"], row["bid_high"]) == (1.0, 2.0)
+    drawn = stepped.with_columns(randomised=pl.col("date") > AS_OF - timedelta(days=10))
+    (row,) = levels_of(drawn.with_columns(bid=pl.when("randomised").then(3.0).otherwise("bid")), 0.5)
+    assert row["bid"] == pytest.approx(2.0)  # what is drawn goes around it
+    (row,) = levels_of(stepped.with_columns(randomised=pl.lit(True)), 0.5)
+    assert row["bid"] == pytest.approx(2.0**0.5)  # all drawn: the mean of logs of four weeks
+
+
+def test_a_keyword_that_has_stopped_buys_nothing_and_days_without_a_row_count() -> None:
+    runs = set_days([1.0] * 56, [10.0] * 56, keyword="runs")
+    paused = set_days([1.0] * 20, [10.0] * 20, keyword="paused")
+    every_second = set_days([1.0] * 28, [10.0] * 28, first=28, keyword="second").gather_every(2)
+    new = set_days([1.0] * 7, [10.0] * 7, first=49, keyword="young")
+    rows = {row["keyword"]: row for row in levels_of(pl.concat([runs, paused, every_second, new]), 0.7)}
+    assert rows["runs"]["clicks"] == rows["young"]["clicks"] == pytest.approx(10.0)
+    assert (rows["paused"]["clicks"], rows["paused"]["cost"], rows["paused"]["bid"]) == (0.0, 0.0, 1.0)
+    assert rows["second"]["clicks"] == pytest.approx(14 * 10.0 / 28)
+    found = of(bid_elasticities(pl.concat([runs, paused]), AS_OF, values=VALUES), "keyword")
+    assert found.filter(pl.col("keyword") == "paused")["marginal_roas"].to_list() == [None]
+
+
+def test_prices_of_a_day_that_all_keywords_share_are_no_effect_of_the_bid() -> None:
+    """What rivals bid rises with our set bids; a click costs the bid to the power 0.6, times the day's level."""
+    rng = np.random.default_rng(20)
+    frame = keyword_days(rng, keywords=8, days=112, random_share=0.0, traffic=200.0)
+    season = pl.col("date").to_physical().cast(pl.Float64)
+    pull = ((season - season.min()) * 0.15).sin() * 0.4
+    frame = frame.with_columns(bid=pl.col("bid") * pull.exp())
+    frame = frame.with_columns(cost=pl.col("clicks") * pl.col("bid") ** 0.6 * (0.5 * pull).exp())
+    as_of = START + timedelta(days=111)
+    (channel,) = channels_of(prepared_rows(frame, as_of), as_of)
+    assert cost_slopes(channel, 0.3, 364)[-1] == pytest.approx(0.6, abs=0.03)
+    old = frame.with_columns(pl.col("date") - timedelta(days=400), cost=pl.col("clicks") * pl.col("bid") ** 1.8)
+    (both,) = channels_of(prepared_rows(pl.concat([old, frame]), as_of), as_of)
+    assert cost_slopes(both, 0.3, 364) == pytest.approx(cost_slopes(channel, 0.3, 364))  # older ones are not looked at
+
+
+def test_a_value_and_its_interval_come_from_one_row() -> None:
+    rows = [("search", None, None, 2.0, 1.0, 3.0), ("search", "campaign_1", None, 9.0, None, None)]
+    names = ["channel", "campaign", "keyword", "value_per_click", "value_per_click_p05", "value_per_click_p95"]
+    values = pl.DataFrame(rows, schema=names, orient="row").with_columns(
+        pl.col("keyword").cast(pl.String), conversion_probability=pl.lit(0.1)
+    )
+    found = of(bid_elasticities(keyword_days(np.random.default_rng(12)), AS_OF, values=values), "keyword")
+    worth = {row[0]: row[1:] for row in found.select("keyword", *names[3:]).iter_rows()}
+    assert worth["kw_1"] == (9.0, None, None)
+    assert worth["kw_0"] == (2.0, 1.0, 3.0)
 
 
 def test_currency_names_and_row_order_change_nothing_else() -> None:

@@ -1,4 +1,4 @@
-"""Forms of the mix model, what is believed beforehand, quick fits, selection, stability, hostile data."""
+"""Forms of the mix model, what is believed beforehand, quick fits, stability, hostile data."""
 
 from dataclasses import replace
 from datetime import date
@@ -10,6 +10,7 @@ from scipy import stats
 
 from models.errors import ConfigError, DataError
 from models.gate import GateConfig, Status
+from models.mmm import fit as fit_module
 from models.mmm import sampler, store
 from models.mmm.checks import channel_verdicts, mmm_checks, outlier_p_value, verdict
 from models.mmm.config import MMMConfig, MMMPriors, RoasPrior
@@ -22,7 +23,6 @@ from models.mmm.inputs import make_inputs
 from models.mmm.prior_check import draw_from_prior, from_earlier, prior_media_share
 from models.mmm.quick import pareto_smoothed
 from models.mmm.results import roas
-from models.mmm.selection import decay_table, leave_one_out, select, stacking_weights
 from models.mmm.stability import stability_table
 from tests.models.mmm_simulator import Truth, simulate
 
@@ -69,10 +69,18 @@ def test_a_warm_start_is_no_prior(company: tuple[MMMData, Truth], fitted: Fitted
     elsewhere = quick_fit(other)
     close(fitted, fit(company[0], SHORT, previous=elsewhere), 0.3)
     inputs = make_inputs(company[0], make_design(company[0], SHORT), SHORT)
-    assert warm_start(elsewhere, inputs) is not None
-    assert warm_start(replace(elsewhere, data=replace(other.head(60), channels=tuple("abcdef"))), inputs) is not None
+
+    def started(earlier: FittedMMM, config: MMMConfig = SHORT) -> bool:
+        return warm_start(earlier, company[0], config, inputs) is not None
+
+    assert started(elsewhere)
+    assert started(replace(elsewhere, data=other.head(60)))
+    assert not started(replace(elsewhere, data=replace(other, channels=other.channels[::-1])))
+    for form in ({"adstock": "delayed"}, {"saturation": "logistic"}, {"order": "saturation_first"}):
+        assert not started(replace(elsewhere, config=replace(elsewhere.config, **form)))
+        assert not started(elsewhere, replace(SHORT, **form))
     fewer = replace(other, channels=other.channels[:3], spend=other.spend[:, :3], lift_tests=())
-    assert warm_start(quick_fit(fewer), inputs) is None
+    assert not started(quick_fit(fewer))
 
 
 def test_a_quick_fit_is_close_and_says_how_close(fitted: FittedMMM, quick: FittedMMM) -> None:
@@ -131,24 +139,37 @@ def test_heavy_tailed_noise_shrugs_at_an_outlier(company: tuple[MMMData, Truth],
     assert outlier_p_value(normal) <= 0.01
     assert "outlier" in {check.name for check in verdict(normal).reasons}
     total, of_normal, of_robust = (contributions(f).sum(axis=(1, 2)).mean() for f in (fitted, normal, robust))
-    assert abs(of_robust / total - 1) < 0.5 * abs(of_normal / total - 1) + 0.1
+    assert abs(of_robust / total - 1) < 0.5 * abs(of_normal / total - 1)
     assert np.median(robust.noise_sd) < 0.5 * np.median(normal.noise_sd)
 
 
 def test_half_lives_agree_between_forms() -> None:
     """A Weibull survival curve of shape 1 is geometric, its half-life log(2) times the scale."""
     data, _ = simulate(1, n_weeks=30, with_lift_tests=False)
-    one = quick_fit(data, MMMConfig(max_lag_weeks=40))
-    decay = np.full_like(one.decay, 0.8)
+    one = quick_fit(data, MMMConfig(max_lag_weeks=52))
+    decay = np.full_like(one.decay, 0.7)  # nothing comes after a year: 0.7^53 is 6e-9
     geometric = replace(one, decay=decay)
-    assert half_life_weeks(geometric)[0, 0] == pytest.approx(np.log(0.5) / np.log(0.8))
+    assert half_life_weeks(geometric)[0, 0] == pytest.approx(np.log(0.5) / np.log(0.7))
     survival = replace(
         one,
         decay=-1.0 / np.log(decay),
         carry_shape=np.ones_like(decay),
         config=replace(one.config, adstock="weibull_cdf"),
     )
-    assert half_life_weeks(survival)[0, 0] == pytest.approx(np.log(0.5) / np.log(0.8), abs=0.1)
+    assert half_life_weeks(survival)[0, 0] == pytest.approx(np.log(0.5) / np.log(0.7), abs=0.1)
+
+
+def test_a_half_life_is_that_of_the_weights_where_they_end() -> None:
+    """0.9 over 3 weeks: 1, 0.9, 0.81, 0.729 of 3.439; half of the area under 0.9^t up to 4 lies before 1.79."""
+    data, _ = simulate(1, n_weeks=30, with_lift_tests=False)
+    one = quick_fit(data, MMMConfig(max_lag_weeks=3))
+    kept = replace(one, decay=np.full_like(one.decay, 0.9))
+    half = half_life_weeks(kept)[0, 0]
+    assert half == pytest.approx(1.791, abs=0.001)
+    assert 1 - 0.9**half == pytest.approx(0.5 * (1 - 0.9**4))
+    for adstock in ("geometric", "delayed"):
+        none = replace(kept, config=replace(kept.config, max_lag_weeks=0, adstock=adstock))
+        assert not half_life_weeks(none).any()
 
 
 # ---- beliefs
@@ -191,7 +212,7 @@ def test_a_name_that_the_data_lack_is_a_note_not_an_error(company: tuple[MMMData
     assert any("'weather'" in note for note in odd.notes)
 
 
-def test_a_budget_that_follows_sales_is_told_by_its_test() -> None:
+def test_a_budget_that_follows_sales_is_told_by_its_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spend is a tenth of sales, month in, month out; the true ROAS is 0.8; with a test it is found, without not."""
     rng = np.random.default_rng(3)
     n = 120
@@ -226,6 +247,12 @@ def test_a_budget_that_follows_sales_is_told_by_its_test() -> None:
     assert high < 1.6
     agreeing = replace(test, lift=float(np.median(roas(misled))) * test.spend_change)
     assert quick_fit(replace(data, lift_tests=(agreeing,))).config.confounded == ()
+    monkeypatch.setattr(fit_module, "K_HAT_MAX", -1.0)  # as if the quick approximation did not hold
+    undecided = quick_fit(replace(data, lift_tests=(test,)))
+    assert undecided.config.confounded == ()
+    assert "is not known" in undecided.notes[0]
+    again = fit(replace(data, lift_tests=(test,)), replace(SHORT, draws=200, tune=200, confounded=None))
+    assert again.config.confounded == ("social",)  # told by a sampled fit of the weeks
     # baseline of weeks to come knows nothing of a budget that is set, not followed
     base = [predict(tested, data.week_start[-1:] + WEEK, np.array([[x]]))[0] for x in (0.0, 300.0)]
     np.testing.assert_array_equal(base[0], base[1])
@@ -276,72 +303,6 @@ def test_each_channel_has_its_verdict(company: tuple[MMMData, Truth]) -> None:
     assert verdicts["generic_search"].status != Status.FAIL
 
 
-def test_selection_prefers_the_form_that_made_the_data_or_calls_a_tie(company: tuple[MMMData, Truth]) -> None:
-    data = replace(company[0], lift_tests=())
-    flat = MMMConfig(max_lag_weeks=0, fourier_order=0, trend_knot_weeks=1000)
-    chosen = select(data, {"no season, no carry-over": flat, "default": MMMConfig()}, n_origins=1)
-    assert chosen.chosen == "default"
-    table = chosen.table
-    assert table["weight"].sum() == pytest.approx(1.0)
-    assert table["elpd_loo"].arg_max() == 1
-    assert "behind default" in table["reason"][0]
-    same = select(data.head(60), {"one": MMMConfig(), "two": MMMConfig(seed=2)}, n_origins=0)
-    assert same.chosen == "one"
-
-
-def test_left_out_density_agrees_with_refits(company: tuple[MMMData, Truth]) -> None:
-    """Of a linear regression with known noise, left-out densities have a closed form (Sundararajan, Keerthi 2001)."""
-    rng = np.random.default_rng(0)
-    n, n_draws = 40, 20_000
-    x = np.column_stack([np.ones(n), rng.standard_normal(n)])
-    y = x @ [1.0, 2.0] + rng.standard_normal(n)
-    covariance = np.linalg.inv(x.T @ x)
-    draws = rng.multivariate_normal(covariance @ x.T @ y, covariance, n_draws)
-    log_p = stats.norm.logpdf(y - draws @ x.T)
-    found = []
-    for week in range(n):
-        weight, _ = pareto_smoothed(-log_p[:, week])
-        found.append(np.log(weight @ np.exp(log_p[:, week])))
-    leverage = np.einsum("ij,jk,ik->i", x, covariance, x)
-    residual = y - x @ covariance @ x.T @ y
-    exact = stats.norm.logpdf(residual / (1 - leverage), scale=np.sqrt(1 + leverage / (1 - leverage)))
-    np.testing.assert_allclose(found, exact, atol=0.05)
-
-
-def test_left_out_weeks_of_a_fit_have_less_density_than_fitted_ones(quick: FittedMMM) -> None:
-    pointwise, _ = leave_one_out(quick)
-    miss = (quick.data.kpi - expected_kpi(quick)) / quick.noise_sd[:, None]
-    inside = np.log(np.exp(stats.norm.logpdf(miss) - np.log(quick.noise_sd)[:, None]).mean(axis=0))
-    assert pointwise.sum() < inside.sum()
-
-
-def test_stacking_finds_the_mixture_that_made_the_data() -> None:
-    rng = np.random.default_rng(0)
-    y = np.where(rng.random(4000) < 0.3, rng.normal(-2, 1, 4000), rng.normal(2, 1, 4000))
-    weight = stacking_weights(np.column_stack([stats.norm.logpdf(y, -2), stats.norm.logpdf(y, 2)]))
-    np.testing.assert_allclose(weight, [0.3, 0.7], atol=0.03)
-
-
-def test_the_decay_table_finds_a_planted_decay() -> None:
-    rng = np.random.default_rng(2)
-    spend = rng.gamma(1.0, 10.0, (200, 2))
-    carried = spend.copy()
-    for t in range(1, 200):
-        carried[t] = np.array([0.6, 0.1]) * carried[t - 1] + np.array([0.4, 0.9]) * spend[t]
-    response = carried / (carried + 1.2 * spend.mean(axis=0))
-    data = MMMData(
-        week_start=np.datetime64("2022-01-03") + WEEK * np.arange(200),
-        kpi=100 + 50 * response.sum(axis=1) + rng.standard_normal(200),
-        channels=("tv", "search"),
-        spend=spend,
-    )
-    table = decay_table(data)
-    best = dict(table.filter("is_best").select("channel", "decay").iter_rows())
-    assert best["tv"] == pytest.approx(0.6, abs=0.11)
-    assert best["search"] == pytest.approx(0.1, abs=0.11)
-    assert table.group_by("channel").agg(pl.col("aic").arg_min() == pl.col("is_best").arg_max())["aic"].all()
-
-
 def test_refits_name_what_moved(company: tuple[MMMData, Truth], quick: FittedMMM) -> None:
     data = company[0]
     before = quick_fit(data.head(98))
@@ -352,7 +313,8 @@ def test_refits_name_what_moved(company: tuple[MMMData, Truth], quick: FittedMMM
     kpi[-1] *= 2.5
     shaken = quick_fit(replace(data, kpi=kpi, spend=np.vstack([data.spend[:-1], 4 * data.spend.max(axis=0)])))
     moved = stability_table([before, shaken]).filter(pl.col("is_jump"))
-    assert len(moved) == 0 or moved["reason"].str.contains("above all before|noise sds off").any()
+    assert len(moved) > 0
+    assert moved["reason"].str.contains("above all before|noise sds off").any()
 
 
 # ---- hostile data: a verdict or a clean fit, never a traceback

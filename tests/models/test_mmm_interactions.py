@@ -71,8 +71,8 @@ def test_a_sampled_fit_agrees_with_the_quick_one_and_is_sound() -> None:
     warm = fit(data, replace(PAIR, draws=500, tune=300), previous=quick)
     assert abs(np.median(joint_total(warm)) - np.median(one)) < 0.3 * one.std()
     inputs = make_inputs(data, make_design(data, PAIR), PAIR)
-    assert warm_start(quick, inputs) is not None
-    assert warm_start(quick_fit(data, replace(PAIR, interactions=())), inputs) is None
+    assert warm_start(quick, data, PAIR, inputs) is not None
+    assert warm_start(quick_fit(data, replace(PAIR, interactions=())), data, PAIR, inputs) is None
 
 
 def test_without_evidence_there_is_no_synergy() -> None:

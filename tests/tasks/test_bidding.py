@@ -20,6 +20,7 @@ from models.sources import SourceConfig
 from tasks.bidding import estimate, plan
 from tasks.contracts import check
 from tasks.raw import prepare_raw
+from tasks.registry import ModelRun, register
 from tasks.sources import load_files
 from tasks.warehouse import build_tables, read_frame, replace_rows
 
@@ -113,9 +114,108 @@ def test_lifetime_value_counts_where_values_do_not_hold_it(run: Run, frames, tmp
     assert targets["brand_search"] == pytest.approx(2.0)
     assert targets["generic_search"] == pytest.approx(350 / 3 / 200)
     assert set(before["target_roas"]) == {1.0}
-    replace_rows(made.warehouse, "out.new_customer_value", score.select("channel", "clv_mean"), made)
+    # that customers are valued says nothing yet: click values hold it where their channel's new customers are known
+    customers = score.select("channel", "clv_mean", campaign=pl.lit(None, dtype=pl.String))
+    replace_rows(made.warehouse, "out.new_customer_value", customers, made)
     plan(made, BidPlanConfig())
-    assert read_frame(made.warehouse, "out_latest.bid_plan").equals(before)
+    assert read_frame(made.warehouse, "out_latest.bid_plan").equals(after)
+    clicks = read_frame(made.warehouse, "out_latest.click_value").drop("run_id", "as_of")
+    fresh = pl.when(pl.col("channel") == "brand_search").then(0.5)
+    replace_rows(made.warehouse, "out.click_value", clicks.with_columns(new_customer_share=fresh), made)
+    plan(made, BidPlanConfig())
+    held = dict(
+        read_frame(made.warehouse, "out_latest.bid_plan")
+        .group_by("channel")
+        .agg(pl.col("target_roas").first())
+        .iter_rows()
+    )
+    assert held == {"brand_search": 1.0} | {name: targets[name] for name in CHANNELS[1:]}
+
+
+def with_mix(made: Run, roas: float) -> None:
+    """A mix model in service that says one ROAS of every channel."""
+    entry = ModelRun(
+        model_id="m", model="mmm", verdict="PASS", is_champion=True, metrics="{}", data_from=COMPANY.last_day,
+        data_to=COMPANY.last_day, fit_seconds=1.0, artefact_path="m",
+    )  # fmt: skip
+    register(made, entry)
+    rows = pl.DataFrame({"model_id": ["m"] * 3, "channel": CHANNELS, "roas_mean": [roas] * 3})
+    replace_rows(made.warehouse, "out.mmm_channel", rows, made)
+
+
+def state_margin(made: Run, fraction: float) -> None:
+    """What orders earn of their value."""
+    with duckdb.connect(str(made.warehouse)) as con:
+        con.execute("update mart.margin_fraction set margin_fraction = ?", [fraction])
+
+
+def test_what_the_mix_model_counts_decides_what_it_is_compared_with(run: Run, frames, tmp_path: Path) -> None:
+    made = built(tmp_path, frames)
+    replace_rows(made.warehouse, "out.click_value", read_frame(run.warehouse, "out_latest.click_value").drop(
+        "run_id", "as_of"), made)  # fmt: skip
+    estimate(made, BidCurveConfig(), JitterConfig())
+    keywords = read_frame(made.warehouse, "out_latest.bid_elasticity").filter(
+        (pl.col("level") == "keyword") & (pl.col("channel") == "generic_search")
+    )
+    of_clicks = float(keywords["clicks"] @ keywords["value_per_click"]) / float(keywords["cost"].sum())
+
+    def planned(kpi: str, of_kpi: float = 1.0, own: float | None = None) -> dict:
+        plan(made, BidPlanConfig(margin_fraction=own), kpi, of_kpi)
+        found = read_frame(made.warehouse, "out_latest.bid_plan").filter(pl.col("channel") == "generic_search")
+        assert "suppress" not in found["action"].to_list()
+        return found.sort("keyword").row(0, named=True)
+
+    with_mix(made, 0.5 * of_clicks)
+    assert planned("revenue")["incrementality"] == pytest.approx(0.5)
+    assert planned("revenue", 0.5)["target_roas"] == pytest.approx(2.0)
+    assert planned("revenue", 0.5, own=0.8)["target_roas"] == pytest.approx(1.25)  # bids' own fraction goes first
+    with_mix(made, 0.01)  # conversions per unit of money: nothing to hold against money
+    told = planned("conversions")
+    assert told["incrementality"] == 1.0
+    assert "not money" in told["reason"]
+    # margin is 0.4 of value: half of the value was caused, the last unit must bring 1 / 0.4 of it, whatever plans take
+    # to be earned of the KPI
+    state_margin(made, 0.4)
+    with_mix(made, 0.5 * 0.4 * of_clicks)
+    told = planned("margin", 0.5)
+    assert told["incrementality"] == pytest.approx(0.5)
+    assert told["target_roas"] == pytest.approx(2.5)
+    assert planned("margin", own=0.8)["target_roas"] == pytest.approx(1.25)
+    state_margin(made, 0.0)
+    assert "orders tell no margin above 0" in planned("margin")["reason"]
+    # clicks in margin: nothing is taken off them again; the mix model's revenue is compared at the margin of orders
+    state_margin(made, 0.4)
+    clicks = read_frame(made.warehouse, "out_latest.click_value").drop("run_id", "as_of")
+    replace_rows(made.warehouse, "out.click_value", clicks.with_columns(basis=pl.lit("margin")), made)
+    with_mix(made, 0.5 * of_clicks)
+    told = planned("margin", 0.5)
+    assert told["incrementality"] == pytest.approx(0.5)
+    assert told["target_roas"] == pytest.approx(1.0)
+    told = planned("revenue", 0.5)
+    assert told["incrementality"] == pytest.approx(0.2)  # 0.5 * 0.4: of 1 in margin, clicks claim 2.5 in revenue
+    assert told["target_roas"] == pytest.approx(1.0)
+
+
+def test_values_that_platforms_report_are_brought_to_margin_where_clicks_count_it(frames, tmp_path: Path) -> None:
+    made = built(tmp_path, frames)
+    state_margin(made, 0.4)
+
+    def worth() -> float:
+        estimate(made, BidCurveConfig(), JitterConfig())
+        found = read_frame(made.warehouse, "out_latest.bid_elasticity")
+        return float(found.filter(pl.col("channel") == "generic_search")["value_per_click"][0])
+
+    with duckdb.connect(str(made.warehouse)) as con:
+        con.execute("update mart.bid_observations set value = 3 * clicks, conversions = clicks / 10")
+    assert worth() == pytest.approx(3.0)
+    for basis, value in (("revenue", 3.0), ("margin", 1.2)):
+        clicks = pl.DataFrame(
+            {"channel": ["brand_search"], "campaign": ["brand_search_de"], "conversion_probability": [0.02],
+             "value_per_click": [4.0], "value_per_click_p05": [3.5], "value_per_click_p95": [4.5], "clicks": [100],
+             "basis": [basis]}
+        )  # fmt: skip
+        replace_rows(made.warehouse, "out.click_value", clicks, made)
+        assert worth() == pytest.approx(value)
 
 
 def test_the_same_bids_in_any_order_give_the_same_bits(run: Run, frames, tmp_path: Path) -> None:
