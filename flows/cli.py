@@ -228,7 +228,7 @@ _stage_command("report", "Write the report of what is there.")
 def plan(
     workspace: Workspace = HERE,
     budget: Annotated[float | None, typer.Option(min=0, help="Total to spend in the period.")] = None,
-    period: Annotated[Period, typer.Option(help="What the budget is for.")] = Period.month,
+    period: Annotated[Period | None, typer.Option(help="What --budget is for; a month if left out.")] = None,
     min_roas: Annotated[float | None, typer.Option(min=0, help="Least ROAS of the plan.")] = None,
     min_marginal_roas: Annotated[
         float | None, typer.Option(min=0, help="Least return of the last unit of money, with --unknown-budget.")
@@ -245,9 +245,23 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Make a plan from the champion's curves, without retraining, in seconds."""
-    from tasks.plan_asking import Modes, plan_on_curves, plan_on_workspace, told_plan
+    from tasks.plan_asking import Modes, plan_on_curves, plan_on_workspace
+    from tasks.plan_telling import told_plan
 
-    weekly = None if budget is None else budget / WEEKS_OF[period]
+    refusals = {
+        "--min-marginal-roas needs --unknown-budget: a given budget is spent, whatever its last unit returns.": (
+            min_marginal_roas is not None and not unknown_budget
+        ),
+        "--adopt needs a workspace: a plan on --curves is not stored.": adopt and curves is not None,
+        "--scenarios needs a workspace: on --curves, ask with another --budget.": scenarios and curves is not None,
+        "--scenarios vary a given budget: leave out one of --scenarios and --unknown-budget.": (
+            scenarios and unknown_budget
+        ),
+        "--period says what --budget is for: give --budget too.": period is not None and budget is None,
+    }
+    if words := [text for text, applies in refusals.items() if applies]:
+        raise typer.BadParameter(words[0])
+    weekly = None if budget is None else budget / WEEKS_OF[period or Period.month]
     wishes = {"total": weekly, "min_roas": min_roas, "risk": risk, "objective": objective.value if objective else None}
     modes = Modes(
         unknown_budget=unknown_budget,
@@ -260,23 +274,32 @@ def plan(
         result = plan_on_curves(curves, constraints, wishes, modes)
     else:
         from flows.settings import load_settings
+        from tasks.planning import Units
 
         settings = load_settings(workspace.resolve())
         result = plan_on_workspace(
-            workspace.resolve(), settings.allocation, settings.currency, wishes, constraints, adopt, modes
+            workspace.resolve(),
+            settings.allocation,
+            settings.currency,
+            wishes,
+            constraints,
+            adopt,
+            modes,
+            units=Units(kpi=settings.kpi.value, customer_value=settings.clv.value),
         )
     say(result, as_json, partial(told_plan, with_scenarios=scenarios))
 
 
 @app.command()
 def explain(
-    plan_id: Annotated[str, typer.Argument(help="A plan, as `marginal plan` or `marginal status` names it.")],
+    plan_id: Annotated[str, typer.Argument(help="A stored plan: of a run, or of `marginal plan --adopt`.")],
     workspace: Workspace = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Say why each line of a plan moved, and what changed since the plan before it."""
     from flows.settings import load_settings
-    from tasks.plan_asking import explain_plan, told_explanation
+    from tasks.plan_asking import explain_plan
+    from tasks.plan_telling import told_explanation
 
     settings = load_settings(workspace.resolve())
     say(explain_plan(workspace.resolve(), plan_id, settings.currency), as_json, told_explanation)

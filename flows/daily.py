@@ -54,7 +54,7 @@ def daily(
             day.stage("verify", lambda: verify(day.run, settings))
             page = day.stage("report", lambda: report(day.run, settings))
             day.stage("alert", lambda: alert(day.run, settings, fired))
-        return summary(day, page.reason)
+        return summary(day, page.reason if day.stages["report"]["status"] == "done" else "")
 
 
 def open_journal(root: Path, settings: Settings, as_of: date | None, only: tuple[str, ...], force: bool) -> Journal:

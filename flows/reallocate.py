@@ -1,6 +1,5 @@
 """Reallocate: a new plan, whenever a trigger or the calendar asks for one."""
 
-from dataclasses import replace
 from typing import Any
 
 from prefect import flow
@@ -14,13 +13,14 @@ from models.triggers import Trigger
 from tasks.bidding import plan_keyword_bids
 from tasks.contracts import check_table
 from tasks.monitoring import record_triggers
-from tasks.planning import adopt_plan, plan_before, plan_budget, planning_gap
+from tasks.planning import Units, adopt_plan, plan_before, plan_budget, planning_gap
 
 
 @flow(name="reallocate")
 def reallocate(run: Run, settings: Settings, cause: str) -> dict[str, Any]:
     """Make a plan from the champion's curves, hold it against its contract, and put it in force."""
-    plan_id = plan_budget(run, settings.allocation, settings.currency)
+    units = Units(kpi=settings.kpi.value, customer_value=settings.clv.value)
+    plan_id = plan_budget(run, settings.allocation, settings.currency, units)
     checked = (check_table(run, "out.plan_summary"), check_table(run, "out.budget_plan"))
     if blocking := [sentence for summary in checked for sentence in summary.blocking]:
         raise DataError("\n".join(blocking[:5]))
@@ -44,7 +44,7 @@ def decide(run: Run, settings: Settings, fired: tuple[Trigger, ...], judged: tup
 
 def set_bids(run: Run, settings: Settings) -> str:
     """Plan the bids within the plan in force; they move by small steps, so also where the plan stands."""
-    count = plan_keyword_bids(run, replace(settings.bids, margin_fraction=settings.allocation.margin_fraction))
+    count = plan_keyword_bids(run, settings.bids, settings.kpi.value, settings.allocation.margin_fraction)
     return f"; {count} bids" if count else ""
 
 

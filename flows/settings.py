@@ -59,7 +59,9 @@ class KpiConfig:
     """What the business counts as value."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
-    value: Literal["revenue", "margin", "conversions"] = "revenue"  # used where the KPI is built from orders
+    value: Literal["revenue", "margin", "conversions"] = (
+        "revenue"  # what the KPI counts, also where it is built from orders
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

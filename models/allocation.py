@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.allocation_config import AllocationConfig, Group
 from models.certificate import Certificate
-from models.constraints import tightened, unspent_worth
+from models.constraints import tightened
 from models.errors import InfeasiblePlan
 from models.limits import unknown_line
 from models.margins import Margins, find_margins
@@ -23,7 +23,7 @@ from models.problem import NoPlan, is_allowed
 from models.response import ResponseCurves, line_value
 from models.risk import adjusted
 from models.rounding import round_plan
-from models.setting import Setting, optimum, solve_setting
+from models.setting import Setting, draws_on, optimum, solve_setting
 from models.solve import solve
 
 FloatArray = NDArray[np.float64]
@@ -40,6 +40,8 @@ def allocate(
     plan_id: str = "plan",
     scenario: str = "base",
     money: str = "euro",
+    may_hold: bool = True,
+    unspent: float | None = None,
 ) -> Plan:
     """Weekly spend per line that maximises the objective within the rules.
 
@@ -51,6 +53,8 @@ def allocate(
         finite and >= 0. None: there is none, so nothing limits the change and nothing can be held.
     config : the rules; see `AllocationConfig`.
     money : what the reasons call one unit of money.
+    may_hold : False: the plan is the best one, however little it gains.
+    unspent : value of a unit of money that is not spent, where money may stay; None: as the objective says.
 
     Returns
     -------
@@ -64,33 +68,35 @@ def allocate(
     """
     config = config or AllocationConfig()
     current = current_of(curves.lines, current_spend)
-    setting, proof = optimum(curves, current, config)
-    curves, limits, mean, best = setting.curves, setting.limits, setting.mean, proof.spend
-    constraints: tuple[ConstraintPrice, ...] = ()
-    margins = find_margins(curves.spend, mean, best, limits, config)
-    optimal = _rounded(setting, best, margins.next_value)
-    if _ties_lines(config):
-        constraints, margins = price_rules(setting.problem, best, limits, config)
-        constraints += _price_of_a_move(setting, proof)
+    setting, proof = optimum(curves, current, config, unspent)
+    curves, limits = setting.curves, setting.limits
+    optimal = _rounded(setting, proof.spend, _margins(setting, proof.spend).next_value)
     optimal_draws = _draws(curves, optimal)
     status_quo, gain = _compare(setting, optimal, optimal_draws)
     better = float(np.mean(gain > 0)) if current is not None else np.nan
 
     kept = None if current is None else _keep(current, setting)
-    worth = gain.mean() > config.min_gain_fraction * abs(status_quo) and better >= config.min_probability_better
-    hold = kept is not None and not worth
+    counted = (np.nan, np.nan) if config.risk == "mean" else _counted(setting, optimal, optimal_draws)
+    if config.risk == "mean":
+        worth = gain.mean() > config.min_gain_fraction * abs(status_quo) and better >= config.min_probability_better
+    else:  # the draws' tail may be better though most draws are not
+        worth = counted[0] > config.min_gain_fraction * abs(counted[1])
+    hold = may_hold and kept is not None and not worth
     planned, draws = optimal, optimal_draws
+    constraints: tuple[ConstraintPrice, ...] = ()
     if hold and kept is not None:
-        planned, draws = kept, _draws(curves, kept)
-        margins = find_margins(curves.spend, mean, kept, limits, config)
+        planned, draws, margins = kept, _draws(curves, kept), _margins(setting, kept)
+    else:
+        constraints, margins = _prices(setting, proof.spend)
+        constraints += _price_of_a_move(setting, proof)
 
     spent = float(np.round(planned.sum(), 9))
     total = draws.sum(axis=0)
     value = float(total.mean())
     risk_value, bound = _score(draws, spent, setting), _bound(proof, spent, setting)
     optimal_bound = _bound(proof, float(optimal.sum()), setting)
-    response = (draws / setting.worth[:, None]).sum(axis=0)
-    roas = response / spent if spent > 0 else np.full_like(total, np.nan)
+    response = draws / setting.worth[:, None]
+    roas = response.sum(axis=0) / spent if spent > 0 else np.full_like(total, np.nan)
     return Plan(
         plan_id=plan_id,
         scenario=scenario,
@@ -100,7 +106,7 @@ def allocate(
         value_mean=value,
         value_p05=float(np.quantile(total, 0.05)),
         value_p95=float(np.quantile(total, 0.95)),
-        profit_mean=config.margin_fraction * value - spent,
+        profit_mean=_earned(setting, value, response) - spent,
         upper_bound=max(bound, risk_value),
         gap_fraction=_gap(bound, risk_value, limits.total),
         optimal_spend=tuple(optimal.tolist()),
@@ -114,8 +120,14 @@ def allocate(
         probability_roas_met=None if config.min_roas is None else float(np.mean(roas >= config.min_roas)),
         shadow_price=margins.budget_price,
         verdict="hold" if hold else "move",
-        reason=verdict_reason(hold, kept is not None, config, float(gain.mean()), status_quo, better),
-        lines=_lines(setting, planned, draws, margins, line_reasons(current, planned, margins, config, hold, money)),
+        reason=verdict_reason(hold, kept is not None, config, float(gain.mean()), status_quo, better, counted),
+        lines=_lines(
+            setting,
+            planned,
+            draws,
+            margins,
+            line_reasons(curves.lines, current, planned, margins, config, hold=hold, money=money),
+        ),
         risk=config.risk,
         risk_value=risk_value,
         constraints=constraints,
@@ -188,15 +200,37 @@ def _rounded(setting: Setting, best: FloatArray, price: FloatArray) -> FloatArra
         return plan
 
 
+def _margins(setting: Setting, spend: FloatArray) -> Margins:
+    """Each line's margins at a plan, in what is maximised, as if nothing but the total tied lines together."""
+    counted = setting.counted(spend)
+    return find_margins(setting.curves.spend, counted, spend, setting.limits, setting.config, setting.unspent)
+
+
+def _prices(setting: Setting, spend: FloatArray) -> tuple[tuple[ConstraintPrice, ...], Margins]:
+    """Prices of the rules over several lines, where there are any and all have one, and each line's margins."""
+    config = setting.config
+    if not _ties_lines(config):
+        return (), _margins(setting, spend)
+    counted = None
+    if config.risk != "mean":
+        risk_weights = setting.weights(spend)
+        counted = [draws @ risk_weights for draws in draws_on(setting.curves, setting.problem)]
+    constraints, margins = price_rules(setting.problem, spend, setting.limits, config, counted)
+    # a probability has no price here, and what it costs would be put down to the other rules
+    return () if config.min_probability_roas is not None else constraints, margins
+
+
 def _price_of_a_move(setting: Setting, proof: Certificate) -> tuple[ConstraintPrice, ...]:
     """What one more move would bring, by solving again."""
-    problem = setting.problem
-    if problem.max_moves is None or problem.stay is None or setting.config.risk != "mean":
+    problem, config = setting.problem, setting.config
+    if problem.max_moves is None or problem.stay is None:
+        return ()
+    if config.risk != "mean" or config.min_probability_roas is not None:
         return ()
     more = solve(replace(problem, max_moves=problem.max_moves + 1), tolerance=setting.config.gap_tolerance)
     price = max(more.value - proof.value, 0.0)
-    binding = price > 2 * setting.config.gap_tolerance * abs(proof.upper_bound)
-    moved = int((np.abs(proof.spend - problem.stay) > setting.config.rounding_unit).sum())
+    binding = price > 2 * config.gap_tolerance * abs(proof.upper_bound)
+    moved = int((np.abs(proof.spend - problem.stay) > config.rounding_unit).sum())
     return (
         ConstraintPrice(
             name=f"max_moves {problem.max_moves}",
@@ -245,18 +279,37 @@ def _objective(draws: FloatArray, spend: FloatArray, config: AllocationConfig) -
     return config.margin_fraction * value - spend.sum() if config.objective in ("profit", "clv") else value
 
 
+def _counted(setting: Setting, plan: FloatArray, draws: FloatArray) -> tuple[float, float]:
+    """What a plan gains over today's spend as the attitude to risk counts it, and what today's counts for."""
+    current = setting.current
+    if current is None:
+        return np.nan, np.nan
+    spent, spent_now = float(plan.sum()), float(current.sum())
+    now = _score(_draws(setting.curves, current), spent_now, setting)
+    return _score(draws, spent, setting) - now - setting.unspent * (spent - spent_now), now
+
+
+def _earned(setting: Setting, value: float, response: FloatArray) -> float:
+    """What a plan brings in before its cost: lifetime value where that is counted, else the KPI at each margin."""
+    config = setting.config
+    if config.objective in ("profit", "clv"):
+        return config.margin_fraction * value
+    margin = np.array([config.margin_fractions.get(line, config.margin_fraction) for line in setting.curves.lines])
+    return float(margin @ response.mean(axis=1))
+
+
 def _score(draws: FloatArray, spent: float, setting: Setting) -> float:
     """What the plan's draws count for under the attitude to risk; unspent money left out."""
     risk, total = setting.config.attitude, setting.limits.total
     if risk.kind == "mean":
         return float(draws.sum(axis=0).mean())
-    purse = unspent_worth(setting.config) * (total - spent)
+    purse = setting.unspent * (total - spent)
     return adjusted(draws.sum(axis=0) + purse, risk, total) - purse
 
 
 def _bound(proof: Certificate, spent: float, setting: Setting) -> float:
     """Bound for plans that spend as much: unspent money is worth the same in all of them."""
-    return proof.upper_bound - unspent_worth(setting.config) * (setting.limits.total - spent)
+    return proof.upper_bound - setting.unspent * (setting.limits.total - spent)
 
 
 def _gap(bound: float, value: float, total: float) -> float:

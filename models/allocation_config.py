@@ -60,14 +60,14 @@ class AllocationConfig:
     # profit and revenue give the same plan
     margin_fraction: float = 1.0  # profit = margin_fraction * value - spend
     margin_fractions: dict[str, float] = field(default_factory=dict)  # lines with a margin of their own
-    clv_ratio: dict[str, float] = field(default_factory=dict)  # lifetime value over first value per line; 1 if absent
+    clv_ratio: dict[str, float] = field(default_factory=dict)  # lifetime value over first value per line
     value_per_conversion: dict[str, float] = field(default_factory=dict)  # KPI units that one conversion is worth
     min_roas: float | None = None  # mean value over spend of the whole plan, at least
     min_line_roas: dict[str, float] = field(default_factory=dict)  # the same of a line that spends
     max_cpa: float | None = None  # spend per conversion of the whole plan, at most
     min_probability_roas: float | None = None  # least probability that the plan reaches min_roas
     risk: str = "mean"  # or cvar:0.1 (mean of the worst tenth), meanvar:0.5 (mean less 0.5 variances per unit of money)
-    min_probability_better: float = 0.6  # below this the move is noise; 0.5 would be a coin
+    min_probability_better: float = 0.6  # below this the move is noise; 0.5 would be a coin; asked of risk mean only
     min_gain_fraction: float = 0.001  # below a thousandth the move is not worth the work
     rounding_unit: float = 0.01  # plans are written to the cent
     gap_tolerance: float = 1e-6  # of the upper bound; a thousandth of what a plan's proof promises

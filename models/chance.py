@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.certificate import Certificate
+from models.mixed_integer import Unproven
 from models.problem import NoPlan
 
 FloatArray = NDArray[np.float64]
@@ -42,23 +43,26 @@ def meet_probability(
     Raises
     ------
     NoPlan : no plan of this kind reaches the target that often.
+    Unproven : none was found, and a search for one ended without a proof.
     """
     error = np.sqrt(probability * (1.0 - probability) / n_draws)
     asked = min(probability + CONFIDENCE * error, 1.0)
     if reached(free.spend) >= asked:
         return free
     best: Certificate | None = None
+    why = NoPlan()
     low, high = max(1.0 - asked, 1.0 / n_draws), 1.0
     try:
         strict = plan_with(low)
         best = strict if reached(strict.spend) >= asked else None
-    except NoPlan:
-        best = None
+    except NoPlan as reason:
+        why = reason
     for _ in range(HALVINGS):
         share = (low + high) / 2
         try:
             found = plan_with(share)
-        except NoPlan:
+        except NoPlan as reason:
+            why = reason if isinstance(reason, Unproven) else why
             high = share if best is not None else high
             low = low if best is not None else share
             continue
@@ -69,5 +73,5 @@ def meet_probability(
         else:
             high = share
     if best is None:
-        raise NoPlan
+        raise why
     return replace(best, upper_bound=max(free.upper_bound, best.value))

@@ -21,7 +21,8 @@ def line_worth(lines: Sequence[str], config: AllocationConfig) -> FloatArray:
 
     Raises
     ------
-    ConfigError : the objective counts conversions, and a line has no `value_per_conversion`.
+    ConfigError : the objective counts conversions, and a line has no `value_per_conversion`; or lifetime value, and a
+        line has no `clv_ratio`.
     """
     if config.objective == "conversions":
         return 1.0 / value_per_conversion(lines, config, "objective: conversions")
@@ -30,8 +31,20 @@ def line_worth(lines: Sequence[str], config: AllocationConfig) -> FloatArray:
     worth = np.array([config.margin_fractions.get(line, config.margin_fraction) for line in lines])
     worth = worth / config.margin_fraction
     if config.objective == "clv":
-        worth = worth * np.array([config.clv_ratio.get(line, 1.0) for line in lines])
+        worth = worth * _clv_ratio(lines, config)
     return worth
+
+
+def _clv_ratio(lines: Sequence[str], config: AllocationConfig) -> FloatArray:
+    """Lifetime value over first value of each line, (n_lines,)."""
+    if missing := [line for line in lines if line not in config.clv_ratio]:
+        whose = "no line has one" if len(missing) == len(lines) else f"line {missing[0]!r} has none"
+        raise ConfigError(
+            f"objective: clv needs clv_ratio of every line; {whose}.\n"
+            "The source orders with a channel for each customer gives it where a line has new customers; "
+            "for other lines set allocation.clv_ratio, 1 where a customer is worth the first order."
+        )
+    return np.array([config.clv_ratio[line] for line in lines])
 
 
 def value_per_conversion(lines: Sequence[str], config: AllocationConfig, asker: str) -> FloatArray:
@@ -58,6 +71,7 @@ def build(
     limits: Limits,
     current: FloatArray | None,
     config: AllocationConfig,
+    unspent: float | None = None,
 ) -> Problem:
     """The problem that `config` describes.
 
@@ -65,6 +79,7 @@ def build(
     ----------
     grid, mean : (n_lines, n_points) spend and mean response, unweighted, joined linearly.
     current : (n_lines,) spend now, or None.
+    unspent : what a unit of money counts for that is not spent, where money may stay; None: as the objective says.
 
     Raises
     ------
@@ -93,7 +108,7 @@ def build(
         value=tuple(value),
         joined=tuple(joined),
         total=limits.total,
-        unspent_worth=None if config.spend_all else unspent_worth(config),
+        unspent_worth=None if config.spend_all else unspent_worth(config) if unspent is None else unspent,
         groups=nested or (),
         rows=tuple(rows),
         stay=stay,

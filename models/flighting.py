@@ -88,26 +88,34 @@ class Flight:
 
 @dataclass(frozen=True, kw_only=True)
 class Flights:
-    """Flights of one budget side by side; no flight within the caps is worth more than `upper_bound`."""
+    """Flights of one budget side by side; no flight within the caps is worth more than `upper_bound`.
+
+    `carried` is what the window is worth without any spend in it, by what was spent before. Values hold it, but no
+    flight earns it.
+    """
 
     lines: tuple[str, ...]
     flights: tuple[Flight, ...]
     upper_bound: float
+    carried: float
 
     def table(self) -> pl.DataFrame:
-        """One row per flight: kind, spend, value, roas, gap_fraction to the bound."""
-        return pl.DataFrame(
-            [
-                {
-                    "kind": flight.kind,
-                    "spend": float(flight.spend.sum()),
-                    "value": flight.value,
-                    "roas": flight.value / float(flight.spend.sum()),
-                    "gap_fraction": max(self.upper_bound - flight.value, 0.0) / abs(self.upper_bound),
-                }
-                for flight in self.flights
-            ]
-        )
+        """One row per flight: kind, spend, value, roas, gap_fraction to the bound, both net of `carried`.
+
+        The ROAS is null where nothing is spent, the gap 0 where nothing can be earned.
+        """
+        most = abs(self.upper_bound - self.carried)
+        rows = [
+            {
+                "kind": flight.kind,
+                "spend": (spent := float(flight.spend.sum())),
+                "value": flight.value,
+                "roas": (flight.value - self.carried) / spent if spent > 0 else None,
+                "gap_fraction": max(self.upper_bound - flight.value, 0.0) / most if most > 0 else 0.0,
+            }
+            for flight in self.flights
+        ]
+        return pl.DataFrame(rows, schema_overrides={"roas": pl.Float64})
 
     def best(self) -> Flight:
         """The most valuable of them."""
@@ -185,8 +193,12 @@ class _Window:
                 constant += float(hy[0])
                 start += pieces
                 if parts is None or last == self.grid.shape[1] - 1:  # beyond the curve's end more brings nothing
-                    rows, columns, numbers = [*rows, row], [*columns, start], [*numbers, -1.0]
-                    cost, upper, start = [*cost, 0.0], [*upper, np.inf], start + 1
+                    rows.append(row)
+                    columns.append(start)
+                    numbers.append(-1.0)
+                    cost.append(0.0)
+                    upper.append(np.inf)
+                    start += 1
                 right.append((hx[0] - self.before[i, t]) / money)
                 weeks = np.flatnonzero(self.after[i, t])
                 rows += [row] * len(weeks)
@@ -296,7 +308,10 @@ def plan_flights(curves: ResponseCurves, config: FlightConfig) -> Flights:
         whole = np.floor(spend / UNIT + 1e-6) * UNIT  # downwards: caps are kept
         flights.append(Flight(kind=kind, spend=whole, value=window.value(whole)))
     return Flights(
-        lines=curves.lines, flights=tuple(flights), upper_bound=max(bound, *(flight.value for flight in flights))
+        lines=curves.lines,
+        flights=tuple(flights),
+        upper_bound=max(bound, *(flight.value for flight in flights)),
+        carried=window.value(np.zeros((window.weeks, window.n))),
     )
 
 

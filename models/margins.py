@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.allocation_config import AllocationConfig
-from models.constraints import unspent_worth
 from models.limits import Limits
 
 FloatArray = NDArray[np.float64]
@@ -47,13 +46,14 @@ def slopes(grid: FloatArray, mean: FloatArray, spend: FloatArray, slack: float) 
 
 
 def find_margins(
-    grid: FloatArray, mean: FloatArray, spend: FloatArray, limits: Limits, config: AllocationConfig
+    grid: FloatArray, mean: FloatArray, spend: FloatArray, limits: Limits, config: AllocationConfig, worth: float
 ) -> Margins:
     """Marginal values, binding limits and shadow prices at `spend`.
 
     Parameters
     ----------
     grid, mean : (n_lines, n_points) spend and mean value of the curves. spend : (n_lines,) the plan.
+    worth : of a unit of money that stays unspent.
     """
     slack = config.rounding_unit * 1.5  # a plan in whole units may lie one unit off a grid point
     after, before = slopes(grid, mean, spend, slack)
@@ -61,8 +61,8 @@ def find_margins(
 
     # where money could come from or go to, the purse of unspent money included
     unspent = limits.total - float(spend.sum()) if not config.spend_all else 0.0
-    gain = np.append(np.where(at_upper, -np.inf, after), -np.inf if config.spend_all else unspent_worth(config))
-    loss = np.append(np.where(at_lower, np.inf, before), unspent_worth(config) if unspent > slack else np.inf)
+    gain = np.append(np.where(at_upper, -np.inf, after), -np.inf if config.spend_all else worth)
+    loss = np.append(np.where(at_lower, np.inf, before), worth if unspent > slack else np.inf)
     best_gain = _best_of_others(gain)[:-1]  # what a unit taken from this line brings elsewhere
     least_loss = -_best_of_others(-loss)[:-1]  # what a unit given to this line costs elsewhere
     # where all the others are at their limits too, the price is that of loosening the best of theirs as well

@@ -30,7 +30,12 @@ type Ranges = list[list[tuple[int, int, bool]]]  # per line: first and last poin
 MAX_ROUNDS = 80  # a line has few concave parts; a plan that needs more keeps a gap, which is reported
 LOCAL_ROUNDS = 30  # of a linear programme around a solution
 NODE_LIMIT = 20_000  # of one programme; a limit in seconds would make a plan depend on the machine
+INFEASIBLE = 2  # HiGHS's status, as scipy numbers it
 SOLVER_ERROR = 1e-7  # HiGHS's tolerance on reduced costs in a programme scaled to 1: added to its bound
+
+
+class Unproven(NoPlan):
+    """The search ended without a plan and without a proof that there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +97,7 @@ class _Model:
         self.worth = max(sum(float(np.abs(y).max()) for y in self.value), 1e-12)
         self.cuts: list[_Cut] = []
         self.rules: list[_Cut] = []  # rows that must be 0 or more
+        self.is_proven = True  # whether the last programme ended with a solution, or with a proof that there is none
         self.runs = [concave_runs(x, y, on) for x, y, on in zip(self.spend, self.value, self.joined, strict=True)]
 
     def start(self) -> Ranges:
@@ -168,6 +174,7 @@ class _Model:
             constraints=table.constraint(theta + 1),
             options={"mip_rel_gap": tolerance, "node_limit": NODE_LIMIT},
         )
+        self.is_proven = found.x is not None or found.status == INFEASIBLE
         if found.x is None:
             return None
         bound = found.mip_dual_bound if several.any() and found.mip_dual_bound is not None else found.fun
@@ -267,7 +274,7 @@ def maximise_tied(
 
     Raises
     ------
-    NoPlan : no spends keep the rules.
+    NoPlan : no spends keep the rules; as `Unproven` where the search ended before it knew.
     """
     model = _Model(problem, criterion)
     ranges = model.start()
@@ -276,10 +283,11 @@ def maximise_tied(
         model.learn(middle)
         model.keeps_rules(middle, draw_rows)
     best, best_value, bound = None, -np.inf, np.inf
-    rounds = 0
+    rounds, proven = 0, False
     for rounds in range(1, MAX_ROUNDS + 1):  # noqa: B007
         solved = model.solve(ranges, tolerance / 3)
         if solved is None:
+            proven = model.is_proven
             break
         bound = min(bound, solved.bound)
         kept = model.keeps_rules(solved.spend, draw_rows)
@@ -297,7 +305,7 @@ def maximise_tied(
         for i in cut:
             ranges[i] = _cut(ranges[i], model.spend[i], solved.spend[i], model.joined[i], model.runs[i])
     if best is None:
-        raise NoPlan
+        raise NoPlan if proven else Unproven
     return Certificate(spend=best, value=best_value, upper_bound=max(bound, best_value), node_count=rounds)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.allocation import Spend, allocate, current_of
 from models.allocation_config import AllocationConfig
+from models.constraints import line_worth
 from models.errors import ConfigError, InfeasiblePlan
 from models.plan import Plan
 from models.response import ResponseCurves, line_value
@@ -51,38 +52,64 @@ def unknown_budget(
     Parameters
     ----------
     config : other rules; a `total` is the most that may be spent, without one the curves' ends are.
-    min_average_roas : mean value over spend of the whole plan, at least; `config.min_roas` where None.
-    min_marginal_roas : value of the last unit of money spent, at least; 1 / margin_fraction (break-even) where both
-        are None.
+    min_average_roas : mean value over spend of the whole plan, at least, and nothing else stops the spending;
+        `config.min_roas` where None, beside the next.
+    min_marginal_roas : value of the last unit of money spent, at least. Where both are None, money is spent while it
+        earns itself back as the objective and its margins count it, for revenue at `margin_fraction`.
+
+    Returns
+    -------
+    The best plan, never held; its figures are those of the objective.
 
     Raises
     ------
+    ConfigError : a floor is no number above zero, or the objective gives its floor no meaning.
     InfeasiblePlan : floors of spend force a worse ROAS.
     """
     config = config or AllocationConfig()
-    average = config.min_roas if min_average_roas is None else min_average_roas
-    marginal = min_marginal_roas
-    if marginal is None and average is None:
-        marginal = 1.0 / config.margin_fraction
-    for name, floor in (("min_average_roas", average), ("min_marginal_roas", marginal)):
+    for name, floor in (("min_average_roas", min_average_roas), ("min_marginal_roas", min_marginal_roas)):
         if floor is not None and not 0 < floor < np.inf:
             raise ConfigError(f"{name} is {floor}; expected a number above zero.")
+    _check_floor(config, min_average_roas, min_marginal_roas)
+    stops = min_marginal_roas
+    if stops is None:
+        stops = 1.0 / config.margin_fraction if min_average_roas is None else 0.0
     most = float(curves.max_spend.sum())
     asked = replace(
         config,
         total=most if config.total is None else min(config.total, most),
         spend_all=False,
-        min_roas=average,
-        # a unit of money is spent while it returns more than `marginal`: profit at a margin of 1 / marginal
-        objective="revenue" if marginal is None else "profit",
-        margin_fraction=config.margin_fraction if marginal is None else 1.0 / marginal,
-        margin_fractions={},
-        min_gain_fraction=0.0,
-        min_probability_better=0.0,
+        min_roas=config.min_roas if min_average_roas is None else min_average_roas,
     )
-    plan = allocate(curves, current_spend, asked, plan_id=plan_id, scenario="unknown budget", money=money)
-    profit = config.margin_fraction * plan.value_mean - plan.planned_spend
-    return replace(plan, objective=config.objective, profit_mean=profit)
+    return allocate(
+        curves,
+        current_spend,
+        asked,
+        plan_id=plan_id,
+        scenario="unknown budget",
+        money=money,
+        may_hold=False,
+        unspent=stops,  # a unit of money is spent while it returns more than it is worth unspent
+    )
+
+
+def _check_floor(config: AllocationConfig, average: float | None, marginal: float | None) -> None:
+    """ConfigError where the last unit of money has no return that a floor in money could be held against."""
+    if config.objective == "conversions":
+        raise ConfigError(
+            "An unknown budget needs an objective in money: profit, revenue or clv; found conversions.\n"
+            "For the most conversions at a price, give a budget and max_cpa."
+        )
+    if marginal is not None and (config.margin_fractions or config.objective == "clv"):
+        found = "objective: clv" if config.objective == "clv" else "margin_fractions"
+        raise ConfigError(
+            f"min_marginal_roas is a return in the KPI, the same for every line; with {found} a unit of it counts "
+            "differently by line.\nLeave min_marginal_roas out: money is then spent while it earns itself back."
+        )
+    if marginal is None and average is None and config.objective == "revenue" and config.margin_fractions:
+        raise ConfigError(
+            "objective: revenue has no one break-even where lines have margin_fractions.\nTake objective: profit."
+        )
 
 
 def least_cost(
@@ -97,32 +124,33 @@ def least_cost(
     """The cheapest plan whose mean value reaches a target.
 
     The best value of a budget that need not be spent never falls with the budget, so the least one that reaches the
-    target is found by halving. Each smaller budget is ruled out by its upper bound.
+    target is found by halving. Each smaller budget is ruled out by its upper bound. Value counts as in the objective;
+    what is not spent counts for nothing.
 
     Raises
     ------
-    ConfigError : the target is not a number above zero.
+    ConfigError : the target is not a number above zero, or an attitude to risk is asked for.
     InfeasiblePlan : no plan within the rules reaches it; the message says the most that one can.
     """
     config = config or AllocationConfig()
     if not 0 < target_value < np.inf:
         raise ConfigError(f"The target value is {target_value}; expected a number above zero.")
+    if config.risk != "mean":  # the bound on what is maximised would be none on the mean
+        raise ConfigError(f"A target at least cost is one for the mean; found risk: {config.risk}.\nLeave risk out.")
     most = float(curves.max_spend.sum())
     high = most if config.total is None else min(config.total, most)
-    worth_nothing_unspent = (
-        "revenue" if config.objective == "profit" and not config.margin_fractions else config.objective
-    )
 
     def plan_of(total: float) -> Plan:
-        asked = replace(
-            config,
-            total=total,
-            spend_all=False,
-            objective=worth_nothing_unspent,
-            min_gain_fraction=0.0,
-            min_probability_better=0.0,
+        return allocate(
+            curves,
+            current_spend,
+            replace(config, total=total, spend_all=False),
+            plan_id=plan_id,
+            scenario="target at least cost",
+            money=money,
+            may_hold=False,
+            unspent=0.0,
         )
-        return allocate(curves, current_spend, asked, plan_id=plan_id, scenario="target at least cost", money=money)
 
     best = plan_of(high)
     if best.value_mean < target_value:
@@ -145,7 +173,7 @@ def least_cost(
         else:
             low = middle
             bound = middle if plan.upper_bound < target_value else bound
-    return LeastCost(plan=replace(best, objective=config.objective), cost_bound=min(bound, best.planned_spend))
+    return LeastCost(plan=best, cost_bound=min(bound, best.planned_spend))
 
 
 def frontier(
@@ -161,25 +189,28 @@ def frontier(
     Returns
     -------
     Frame of budget, risk, planned_spend, value_mean, value_p05, value_tail (mean of the worst tenth of the draws),
-    roas_mean, marginal_roas (of one more unit of budget), gap_fraction, is_efficient (no other row has at least as
-    much value, ROAS and value in the tail, and more of one), and spend_<line> for each line.
+    roas_mean, marginal_roas (of one more unit of budget, as the row's risk counts it), gap_fraction, is_efficient (no
+    other row has at least as much value, ROAS and value in the tail, and more of one), and spend_<line> for each line.
+    A row is the best plan of its budget, never one held at today's spend. Value and ROAS are in what the objective
+    counts: the KPI for revenue and for profit with one margin, else times lifetime value or margins, or conversions.
     """
     config = config or AllocationConfig()
     current = current_of(curves.lines, current_spend)
     total = config.total if config.total is not None else None if current is None else float(current.sum())
     if total is None:
         raise ConfigError("There is no budget to trace a frontier around.\nGive a total.")
+    worth = line_worth(curves.lines, config)
     rows: list[dict[str, object]] = []
     for factor in factors:
         for risk in attitudes:
-            asked = replace(config, total=factor * total, risk=risk, min_gain_fraction=0.0, min_probability_better=0.0)
+            asked = replace(config, total=factor * total, risk=risk)
             try:
-                plan = allocate(curves, current_spend, asked)
+                plan = allocate(curves, current_spend, asked, may_hold=False)
             except InfeasiblePlan:
                 continue
             spend = np.array(plan.optimal_spend)
-            value = line_value(curves, np.minimum(spend, curves.max_spend)).sum(axis=0)
-            spent = float(spend.sum())
+            value = worth @ line_value(curves, np.minimum(spend, curves.max_spend))
+            spent = plan.planned_spend
             rows.append(
                 {
                     "budget": plan.budget,
@@ -190,7 +221,7 @@ def frontier(
                     "value_tail": cvar(value, TAIL),
                     "roas_mean": float(value.mean()) / spent if spent > 0 else None,
                     "marginal_roas": plan.shadow_price,
-                    "gap_fraction": plan.optimal_gap_fraction,
+                    "gap_fraction": plan.gap_fraction,
                 }
                 | {f"spend_{line}": amount for line, amount in zip(curves.lines, spend.tolist(), strict=True)}
             )

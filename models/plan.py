@@ -14,7 +14,7 @@ class PlanLine:
     ----------
     spend, planned_spend : now and planned.
     value_mean, value_p05, value_p95 : incremental value of the planned spend over the posterior draws.
-    marginal_value : value of the next unit of money in this line.
+    marginal_value : value of the next unit of money in this line, as the attitude to risk counts it; so are prices.
     binding : what keeps the spend from moving to where it would pay more: "floor", "cap", "max_change_up",
         "max_change_down", "curve_end" (the curve knows no higher spend), "locked", "zero", "budget" (only the total
         does), "none" (nothing does); under the rules that ask for them also "group", "off_or_at_least",
@@ -68,9 +68,11 @@ class Plan:
     value_mean, value_p05, value_p95 : of the sum of the lines' values, as the objective counts them (see
         `AllocationConfig`).
     risk : attitude. risk_value : what was maximised, `value_mean` for "mean"; bound and gap are those of it.
-    constraints : total, groups and targets with their shadow prices, where there are groups or targets.
+    constraints : total, groups and targets with their shadow prices, where there are groups or targets. Empty where a
+        probability is asked for, which has no price, and where today's spend is held: prices are those of an optimum.
     optimal_spend, optimal_gap_fraction : the search's best plan and its own gap; the plan itself unless it is held.
     status_quo_value : mean value of the current spend; NaN without one, like `gain_*` and `probability_better`.
+    profit_mean : margin times the KPI's mean less the spend, whatever is maximised; times lifetime value for clv.
     gain_mean, gain_p05, gain_p95 : objective of the best plan minus that of the current spend, over the draws.
     probability_better : share of the draws in which that gain is above zero.
     probability_roas_met : share of the draws in which value / spend reaches `min_roas`; None where none was asked.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.allocation import Spend, allocate, current_of
 from models.allocation_config import AllocationConfig
-from models.errors import InfeasiblePlan
+from models.errors import ConfigError, InfeasiblePlan
 from models.response import ResponseCurves
 
 FloatArray = NDArray[np.float64]
@@ -79,7 +79,7 @@ def explain(old: PlanInputs, new: PlanInputs, money: str = "euro") -> Explanatio
 
     Raises
     ------
-    InfeasiblePlan : one of the two has no plan.
+    InfeasiblePlan, ConfigError : one of the two has no plan.
     """
     lines = tuple(dict.fromkeys([*old.curves.lines, *new.curves.lines]))
     changed = tuple(cause for cause in CAUSES if not _same(cause, old, new))
@@ -89,7 +89,7 @@ def explain(old: PlanInputs, new: PlanInputs, money: str = "euro") -> Explanatio
         if causes not in plans:
             try:
                 plans[causes] = _spends(_mixed(old, new, causes), lines)
-            except InfeasiblePlan:
+            except (InfeasiblePlan, ConfigError):  # such as an objective without what the older inputs know
                 plans[causes] = None
         return plans[causes]
 

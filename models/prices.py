@@ -8,7 +8,8 @@ solutions; these are one of them, and each says what loosening its rule alone by
 Sources: Boyd & Vandenberghe (2004), *Convex Optimization*, section 5.6 (sensitivity).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,16 +38,24 @@ class _Around:
 
 
 def price_rules(
-    problem: Problem, spend: FloatArray, limits: Limits, config: AllocationConfig
+    problem: Problem,
+    spend: FloatArray,
+    limits: Limits,
+    config: AllocationConfig,
+    counted: Sequence[FloatArray] | None = None,
 ) -> tuple[tuple[ConstraintPrice, ...], Margins]:
     """Prices of the rules over several lines, and each line's margins with what binds it.
 
     Parameters
     ----------
     spend : (n_lines,) an optimal plan before rounding.
+    counted : per line what its points count for in what is maximised, where that is not the mean: values under the
+        plane of a risk-adjusted value at `spend`. The rules stay rules on the mean.
     """
     near = _around(problem, spend, 1.5 * config.rounding_unit)
     rows = _rows(problem, near, spend)
+    if counted is not None:
+        near = _around(replace(problem, value=tuple(counted)), spend, 1.5 * config.rounding_unit)
     duals = _duals(rows, near, problem.unspent_worth)
     pay_up, pay_down = near.after.copy(), near.before.copy()
     for (_, up, down, _, _), dual in zip(rows, duals, strict=True):

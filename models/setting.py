@@ -12,7 +12,7 @@ from models.constraints import build, line_worth
 from models.errors import InfeasiblePlan
 from models.infeasible import conflict_words, smallest_conflict
 from models.limits import Limits, find_limits
-from models.mixed_integer import Criterion, DrawRow
+from models.mixed_integer import Criterion, DrawRow, Unproven
 from models.problem import NoPlan, Problem
 from models.response import ResponseCurves, line_value
 from models.risk import adjusted, plane
@@ -33,15 +33,41 @@ class Setting:
     config: AllocationConfig
     worth: FloatArray
 
+    @property
+    def unspent(self) -> float:
+        """Value of a unit of money that stays unspent."""
+        return self.problem.unspent_worth or 0.0
+
+    def counted(self, spend: FloatArray) -> FloatArray:
+        """(n_lines, n_points) what the curves count for in what is maximised, to first order around a plan."""
+        return self.mean if self.config.risk == "mean" else self.curves.response @ self.weights(spend)
+
+    def weights(self, spend: FloatArray) -> FloatArray:
+        """(n_draws,) weights of the draws in the plane that touches the risk-adjusted value at a plan."""
+        total = self.limits.total
+        value = line_value(self.curves, np.minimum(spend, self.curves.max_spend)).sum(axis=0)
+        weights, _ = plane(value + self.unspent * (total - float(spend.sum())), self.config.attitude, total)
+        return weights
+
 
 def optimum(
-    curves: ResponseCurves, current: FloatArray | None, config: AllocationConfig
+    curves: ResponseCurves, current: FloatArray | None, config: AllocationConfig, unspent: float | None = None
 ) -> tuple[Setting, Certificate]:
-    """The best spends before rounding, with the bound on the value of all money, unspent money included."""
+    """The best spends before rounding, with the bound on the value of all money, unspent money included.
+
+    Parameters
+    ----------
+    unspent : value of a unit of money that is not spent, where money may stay; None: as the objective says.
+    """
     mean = curves.mean
     try:
-        setting = make_setting(curves, mean, current, config)
+        setting = make_setting(curves, mean, current, config, unspent)
         return setting, solve_setting(setting, setting.problem)
+    except Unproven as error:
+        raise InfeasiblePlan(
+            "The search ended before it found a plan or proved that there is none.\n"
+            "Ask for fewer rules that tie lines together, or fewer lines."
+        ) from error
     except NoPlan:
         pass
 
@@ -49,6 +75,8 @@ def optimum(
         try:
             setting = make_setting(curves, mean, current, replace(some, gap_tolerance=1.0))
             solve_setting(setting, setting.problem)
+        except Unproven:  # what is not known to conflict is not named
+            return True
         except (NoPlan, InfeasiblePlan):
             return False
         return True
@@ -75,14 +103,18 @@ def _reachable(curves: ResponseCurves, mean: FloatArray, current: FloatArray | N
 
 
 def make_setting(
-    curves: ResponseCurves, mean: FloatArray, current: FloatArray | None, config: AllocationConfig
+    curves: ResponseCurves,
+    mean: FloatArray,
+    current: FloatArray | None,
+    config: AllocationConfig,
+    unspent: float | None = None,
 ) -> Setting:
     """The problem that curves and rules make; `mean` (n_lines, n_points) is the mean response of the curves."""
     known = np.zeros(len(curves.lines)) if current is None else current
     limits = find_limits(curves.lines, curves.max_spend, known, config)
     if current is None and config.locked:
         raise InfeasiblePlan(f"Line {config.locked[0]!r} is locked at its current spend, but none is given.")
-    problem = build(curves.lines, curves.spend, mean, limits, current, config)
+    problem = build(curves.lines, curves.spend, mean, limits, current, config, unspent)
     worth = line_worth(curves.lines, config)
     counted = curves
     if (worth != 1.0).any():
@@ -104,7 +136,7 @@ def solve_setting(setting: Setting, problem: Problem) -> Certificate:
     if config.risk == "mean" and config.min_probability_roas is None:
         return solve(problem, tolerance=config.gap_tolerance)
     tolerance = max(config.gap_tolerance, 1e-5)  # planes are added one by one; a hundredth of what a proof promises
-    draws = _draws_on(curves, problem)
+    draws = draws_on(curves, problem)
     risk = config.attitude
     criterion = None
     if risk.kind != "mean":
@@ -130,7 +162,7 @@ def solve_setting(setting: Setting, problem: Problem) -> Certificate:
     return meet_probability(free, plan_with, reached, config.min_probability_roas, curves.n_draws)
 
 
-def _draws_on(curves: ResponseCurves, problem: Problem) -> tuple[FloatArray, ...]:
+def draws_on(curves: ResponseCurves, problem: Problem) -> tuple[FloatArray, ...]:
     """Draws of each line (n_points, n_draws) at the points of the problem's curves."""
     result = []
     for i, x in enumerate(problem.spend):

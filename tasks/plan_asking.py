@@ -3,19 +3,20 @@
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
-from math import isnan
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import yaml
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from models import response
 from models.allocation import AllocationConfig, allocate
-from models.errors import ConfigError, DataError
+from models.errors import ConfigError, DataError, InfeasiblePlan
+from models.flight_rules import flight_caps, flight_kernels
 from models.flighting import FlightConfig, plan_flights
 from models.mmm import store
-from models.mmm.fitted import weights_of
 from models.modes import frontier, unknown_budget
 from models.plan import Plan
 from models.plan_changes import explain
@@ -23,6 +24,7 @@ from models.response import ResponseCurves
 from models.run import Run
 from tasks.planning import (
     BASE,
+    Units,
     adopt,
     champion_curves,
     completed,
@@ -73,9 +75,18 @@ def with_wishes(config: AllocationConfig, constraints: Path | None, wishes: dict
     if unknown := sorted(set(changes) - valid):
         raise ConfigError(f"Unknown constraint {unknown[0]}; expected one of {', '.join(sorted(valid))}.")
     try:
-        return replace(config, **changes)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"The constraints cannot be used: {error}") from error
+        return TypeAdapter(AllocationConfig).validate_python(asdict(config) | changes)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_plain(one) for one in error.errors()[:4])) from error
+
+
+def _plain(error: ErrorDetails) -> str:
+    """Where a constraint is wrong, what was found and what was expected."""
+    place = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if not place:
+        return f"The constraints cannot be used: {message}"
+    return f"The constraint {place} cannot be used: {message}; found {str(error['input'])[:60]!r}."
 
 
 def plan_on_workspace(
@@ -86,12 +97,15 @@ def plan_on_workspace(
     constraints: Path | None,
     wants_adoption: bool,
     modes: Modes | None = None,
+    *,
+    units: Units,
 ) -> dict[str, Any]:
     """A plan from the champion's curves; with `wants_adoption` it is stored and put in force.
 
     Raises
     ------
-    ConfigError : nothing has been run here yet, or a plan of unknown budget is to be adopted.
+    ConfigError : nothing has been run here yet, a plan of unknown budget is to be adopted, or a flight cannot keep a
+        rule.
     """
     warehouse, modes = workspace / "warehouse.duckdb", modes or Modes()
     day = latest_day(warehouse)
@@ -100,7 +114,10 @@ def plan_on_workspace(
     config = with_wishes(config, constraints, wishes)
     asked = json.dumps([asdict(config), asdict(modes)], sort_keys=True, default=str)
     run = Run(run_id=identify(asked, "", code_sha256(), day, "plan"), as_of=day, seed=0, workspace=workspace)
+    caps = flight_caps(config) if modes.flight_weeks else {}
     with lock(workspace):
+        config = completed(run, config, units)
+        why_not: dict[str, str] = {}
         if modes.unknown_budget:
             if wants_adoption:
                 raise ConfigError(
@@ -109,24 +126,22 @@ def plan_on_workspace(
                 )
             plans = {BASE: _while_it_pays(run, config, modes, money)}
         else:
-            _, plans = make_plans(run, config, money)
+            _, plans, why_not = make_plans(run, config, money)
         if wants_adoption:
             store_plans(run, plans, config)
             adopt(warehouse, plans[BASE].plan_id)
-        found = answer(plans, next_monday(day), wants_adoption)
+        found = answer(plans, next_monday(day), wants_adoption, why_not)
         if modes.frontier or modes.flight_weeks:
             champion, curves = champion_curves(run)
             current = current_spend(run)
             today = {line: current.get(line, 0.0) for line in curves.lines}
-            config = completed(run, config, curves)
             if modes.frontier:
                 found["frontier"] = frontier(curves, today, config).to_dicts()
             if modes.flight_weeks:
                 fitted = store.load(artefact_folder(run, champion.model_id))
-                kernels = dict(zip(fitted.data.channels, weights_of(fitted).mean(axis=1).T.tolist(), strict=True))
-                before = recent_spend(run)
-                total = config.total if config.total is not None else sum(today.values())
-                found["flights"] = flown(curves, total, modes.flight_weeks, kernels, before)
+                before = recent_spend(run, curves.lines)
+                weekly = found["summary"]["planned_spend"]
+                found["flights"] = flown(curves, weekly, modes.flight_weeks, flight_kernels(fitted), before, caps)
     return found
 
 
@@ -137,7 +152,7 @@ def _while_it_pays(run: Run, config: AllocationConfig, modes: Modes, money: str)
     return unknown_budget(
         curves,
         today,
-        replace(completed(run, config, curves), max_change_fraction=None),  # how much would pay, not the next step
+        replace(config, max_change_fraction=None, max_change_fractions={}),  # how much would pay, not the next step
         min_marginal_roas=modes.min_marginal_roas,
         plan_id=plan_name(run, champion, config),
         money=money,
@@ -156,16 +171,17 @@ def plan_on_curves(
     config, modes = with_wishes(AllocationConfig(), constraints, wishes), modes or Modes()
     if config.total is None and not modes.unknown_budget:
         raise ConfigError("There is no budget to allocate.\nGive --budget, or total in the constraints file.")
+    caps = flight_caps(config) if modes.flight_weeks else {}
     lines = read_curves(curves)
     if modes.unknown_budget:
         plan = unknown_budget(lines, None, config, min_marginal_roas=modes.min_marginal_roas)
     else:
         plan = allocate(lines, None, config)
-    found = answer({BASE: plan}, None, adopted=False)
+    found = answer({BASE: plan}, None, adopted=False, why_not={})
     if modes.frontier:
         found["frontier"] = frontier(lines, None, config).to_dicts()
-    if modes.flight_weeks and config.total is not None:
-        found["flights"] = flown(lines, config.total, modes.flight_weeks, {}, {})
+    if modes.flight_weeks:
+        found["flights"] = flown(lines, plan.planned_spend, modes.flight_weeks, {}, {}, caps)
     return found
 
 
@@ -175,14 +191,23 @@ def flown(
     weeks: int,
     kernels: dict[str, list[float]],
     before: dict[str, list[float]],
+    caps: dict[str, float],
 ) -> dict[str, Any]:
-    """A weekly total over several weeks: always-on, pulse and optimised, with the bound and the best one's spends."""
-    config = FlightConfig(total=weekly * weeks, weeks=weeks, kernels=kernels, spend_before=before)
+    """A weekly total over several weeks: always-on, pulse and optimised, with the bound and the best one's spends.
+
+    Where there is no money to spread, the table is empty and there is no best one.
+    """
+    if weekly <= 0:
+        return {"table": [], "upper_bound": None, "carried": None, "best": None, "spend": {}}
+    config = FlightConfig(
+        total=weekly * weeks, weeks=weeks, kernels=kernels, spend_before=before, line_weekly_caps=caps
+    )
     flights = plan_flights(curves, config)
     best = flights.best()
     return {
         "table": flights.table().to_dicts(),
         "upper_bound": flights.upper_bound,
+        "carried": flights.carried,
         "best": best.kind,
         "spend": dict(zip(flights.lines, best.spend.T.tolist(), strict=True)),
     }
@@ -206,35 +231,24 @@ def explain_plan(workspace: Path, plan_id: str, money: str) -> dict[str, Any]:
     lines = plan_lines(warehouse, plan_id)
     result: dict[str, Any] = {"plan_id": plan_id, "before": earlier[-1] if earlier else None, "lines": lines}
     if earlier:
-        found = explain(inputs_of(run, earlier[-1]), inputs_of(run, plan_id), money)
-        result |= {"changed": list(found.changed), "moves": found.frame.to_dicts()}
+        try:
+            found = explain(inputs_of(run, earlier[-1]), inputs_of(run, plan_id), money)
+            result |= {"changed": list(found.changed), "moves": found.frame.to_dicts()}
+        except (ConfigError, DataError, InfeasiblePlan) as error:
+            result["note"] = f"It cannot be compared with the plan before it, {earlier[-1]}. {error}"
     return result
 
 
-def told_explanation(result: dict[str, Any]) -> str:
-    """How the reasons of a plan read."""
-    rows = [f"Plan {result['plan_id']}"]
-    rows += [
-        f"  {row['line']:24}{row['spend']:>12,.0f} ->{row['planned_spend']:>12,.0f}  {row['reason']}"
-        for row in result["lines"]
-    ]
-    if result["before"] is None:
-        return "\n".join([*rows, "It is the first plan here: there is none before it to compare with."])
-    causes = ", ".join(result["changed"]) or "nothing"
-    rows.append(f"Against the plan before it, {result['before']}, this changed: {causes}.")
-    rows += [f"  {row['line']:24}{row['change']:>+12,.0f}  {row['reason']}" for row in result["moves"]]
-    return "\n".join(rows)
-
-
-def answer(plans: dict[str, Plan], period_start: date | None, adopted: bool) -> dict[str, Any]:
-    """What `marginal plan --json` prints."""
+def answer(plans: dict[str, Plan], period_start: date | None, adopted: bool, why_not: dict[str, str]) -> dict[str, Any]:
+    """What `marginal plan --json` prints; a scenario without a plan says why under `infeasible`."""
     base = plans[BASE]
     return {
         "plan_id": base.plan_id,
         "summary": summary_row(base, in_force=adopted),
         "lines": line_rows(base, period_start),
         "constraints": [asdict(price) for price in base.constraints],
-        "scenarios": {name: summary_row(plan, in_force=False) for name, plan in plans.items() if name != BASE},
+        "scenarios": {name: summary_row(plan, in_force=False) for name, plan in plans.items() if name != BASE}
+        | {name: {"scenario": name, "infeasible": reason} for name, reason in why_not.items()},
     }
 
 
@@ -246,50 +260,3 @@ def read_curves(file: Path) -> ResponseCurves:
         return response.load(file)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{file} could not be read: {str(error).splitlines()[0]}\nExpected CSV or Parquet.") from error
-
-
-def told_plan(result: dict[str, Any], *, with_scenarios: bool = False) -> str:
-    """How a plan reads."""
-    summary = result["summary"]
-    rows = [f"{'line':24}{'today':>12}{'planned':>12}{'next euro':>11}  why"]
-    rows += [
-        f"{row['line']:24}{_money(row['spend']):>12}{row['planned_spend']:>12,.0f}{row['marginal_value']:>11.3g}"
-        f"  {row['reason']}"
-        for row in result["lines"]
-    ]
-    rows.append(
-        f"Expected value {summary['value_mean']:,.0f} a week "
-        f"(90 %: {summary['value_p05']:,.0f} to {summary['value_p95']:,.0f})."
-    )
-    counted = "" if summary["risk"] == "mean" else f" Counted as {summary['risk']} it is {summary['risk_value']:,.0f}."
-    rows.append(f"No plan under these rules is worth more than {summary['upper_bound']:,.0f}.{counted}")
-    rows += [
-        f"{price['name']}: loosened by {price['per']} it would bring {price['shadow_price']:,.3f} more."
-        for price in result["constraints"]
-        if price["binding"]
-    ]
-    if with_scenarios:
-        rows += [
-            f"{name:>6}: budget {other['budget']:,.0f}, expected value {other['value_mean']:,.0f}, "
-            f"ROAS {other['roas_mean']:.2f}"
-            for name, other in result["scenarios"].items()
-        ]
-    rows.append(f"Verdict: {summary['verdict']}. {summary['reason']}")
-    if "flights" in result:
-        rows.append(f"Best over the weeks: {result['flights']['best']}.")
-        rows += [
-            f"  {row['kind']:12} value {row['value']:>14,.0f}  ROAS {row['roas']:.2f}, "
-            f"at most {row['gap_fraction']:.1%} below the best possible"
-            for row in result["flights"]["table"]
-        ]
-    rows += [
-        f"{row['risk']:10} budget {row['budget']:>12,.0f}  value {row['value_mean']:>12,.0f}  "
-        f"ROAS {row['roas_mean']:.2f}"
-        for row in result.get("frontier", [])
-        if row["is_efficient"]
-    ]
-    return "\n".join(rows)
-
-
-def _money(amount: float) -> str:
-    return "" if isnan(amount) else f"{amount:,.0f}"  # no spend today is known of lines from a file

@@ -4,7 +4,8 @@ import csv
 import hashlib
 import io
 import json
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,19 @@ SCENARIO_FACTORS = (0.8, 1.0, 1.3)  # the three budgets a board asks for
 BASE = "base"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Units:
+    """What is counted: by the KPI "revenue", "margin" or "conversions", by a customer's value one of the first two."""
+
+    kpi: str
+    customer_value: str
+
+
 @task(cache_policy=NO_CACHE)
-def plan_budget(run: Run, config: AllocationConfig, money: str) -> str:
+def plan_budget(run: Run, config: AllocationConfig, money: str, units: Units) -> str:
     """Allocate the budget on the champion's curves, store the plan and return its plan_id."""
-    plan_id, plans = make_plans(run, config, money)
+    config = completed(run, config, units)
+    plan_id, plans, _ = make_plans(run, config, money)
     store_plans(run, plans, config)
     return plan_id
 
@@ -76,39 +86,43 @@ def current_spend(run: Run) -> dict[str, float]:
     return dict(recent.group_by("channel").agg(pl.col("spend").sum() / len(weeks)).sort("channel").iter_rows())
 
 
-def recent_spend(run: Run) -> dict[str, list[float]]:
-    """Weekly spend per channel over the last quarter, the last week last: what is carried into a flight."""
+def recent_spend(run: Run, lines: Sequence[str]) -> dict[str, list[float]]:
+    """Weekly spend of each of these lines over the last quarter, last week last: what is carried into a flight."""
     weekly = read_frame(run.warehouse, "mart.spend_weekly")
     if weekly is None or weekly.is_empty():
         return {}
     weeks = weekly["week_start"].unique().sort()[-CURRENT_WEEKS:].to_frame()
-    by_channel = weekly.group_by("channel", "week_start").agg(pl.col("spend").sum())
+    mine = weekly.filter(pl.col("channel").is_in(lines))
+    by_channel = mine.group_by("channel", "week_start").agg(pl.col("spend").sum())
     return {
         channel: weeks.join(rows, on="week_start", how="left").sort("week_start")["spend"].fill_null(0.0).to_list()
         for (channel,), rows in sorted(by_channel.group_by("channel"), key=lambda pair: str(pair[0]))
     }
 
 
-def completed(run: Run, config: AllocationConfig, curves: ResponseCurves) -> AllocationConfig:
-    """The rules with what the customers' value says, where the config leaves it open.
+def completed(run: Run, config: AllocationConfig, units: Units) -> AllocationConfig:
+    """The rules with what the customers' value says, for lines that the config leaves open.
 
-    The value of a conversion is the mean first order that a channel brings, its CLV ratio what a new customer is worth
-    over that.
+    Where the KPI counts money, the value of a conversion is the mean first order that a channel brings, its CLV ratio
+    what a new customer is worth over that. Where it counts conversions, one is worth one, and the ratio is what a new
+    customer is worth in money. The value of a conversion is known only where the KPI and a customer's value count the
+    same money.
     """
     if config.objective not in ("conversions", "clv") and config.max_cpa is None:
         return config
+    _, curves = champion_curves(run)
     rows = read_frame(run.warehouse, "out_latest.new_customer_value")
-    if rows is None:
-        return config
-    rows = rows.filter(pl.col("campaign").is_null() & pl.col("channel").is_in(curves.lines))
-    worth = {row["channel"]: row for row in rows.to_dicts() if (row["first_order_value"] or 0) > 0}
-    first = {line: float(row["first_order_value"]) for line, row in worth.items()}
-    ratio = {line: float(row["clv_mean"]) / first[line] for line, row in worth.items()}
-    return replace(
-        config,
-        value_per_conversion=config.value_per_conversion or first,
-        clv_ratio=config.clv_ratio or ratio,
-    )
+    known = [] if rows is None else rows.filter(pl.col("campaign").is_null()).to_dicts()
+    worth = {row["channel"]: row for row in known if row["channel"] in curves.lines and row["clv_mean"] is not None}
+    if units.kpi == "conversions":
+        ratio = {line: float(row["clv_mean"]) for line, row in worth.items()}
+        first = dict.fromkeys(curves.lines, 1.0)
+    else:
+        orders = {line: float(row["first_order_value"] or 0.0) for line, row in worth.items()}
+        ratio = {line: float(worth[line]["clv_mean"]) / amount for line, amount in orders.items() if amount > 0}
+        first = {line: amount for line, amount in orders.items() if amount > 0 and units.kpi == units.customer_value}
+    ratio = {line: times for line, times in ratio.items() if times > 0}
+    return replace(config, value_per_conversion=first | config.value_per_conversion, clv_ratio=ratio | config.clv_ratio)
 
 
 def plan_name(run: Run, champion: ModelRun, config: AllocationConfig) -> str:
@@ -117,20 +131,20 @@ def plan_name(run: Run, champion: ModelRun, config: AllocationConfig) -> str:
     return "p" + hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 
-def make_plans(run: Run, config: AllocationConfig, money: str) -> tuple[str, dict[str, Plan]]:
-    """(plan_id, plans by scenario): the plan itself and what other budgets would give."""
+def make_plans(run: Run, config: AllocationConfig, money: str) -> tuple[str, dict[str, Plan], dict[str, str]]:
+    """(plan_id, plans by scenario, why not by scenario): the plan itself and what other budgets would give."""
     champion, curves = champion_curves(run)
     spend = current_spend(run)
     current = {line: spend.get(line, 0.0) for line in curves.lines}
     plan_id = plan_name(run, champion, config)
-    config = completed(run, config, curves)
     base = allocate(curves, current, config, plan_id=plan_id, scenario=BASE, money=money)
     total = config.total if config.total is not None else sum(current.values())
     factors = [factor for factor in SCENARIO_FACTORS if factor != 1.0]
     others = scenarios(curves, current, replace(config, total=total), factors=factors, plan_id=plan_id, money=money)
     # a budget nobody asked for may be out of reach
     plans = {BASE: base} | {name: plan for name, plan in others.items() if isinstance(plan, Plan)}
-    return plan_id, plans
+    why_not = {name: str(plan).splitlines()[0] for name, plan in others.items() if not isinstance(plan, Plan)}
+    return plan_id, plans, why_not
 
 
 def summary_row(plan: Plan, *, in_force: bool) -> dict[str, Any]:
@@ -193,17 +207,21 @@ def inputs_of(run: Run, plan_id: str) -> PlanInputs:
 
     Raises
     ------
-    DataError : its inputs were not kept.
+    DataError : its inputs were not kept, or cannot be read.
     """
     file = inputs_file(run, plan_id)
     if not file.is_file():
         raise DataError(f"The inputs of plan {plan_id} were not kept; expected {file.name} among the artifacts.")
-    stored = json.loads(file.read_text(encoding="utf-8"))
-    return PlanInputs(
-        curves=response.load(artefact_folder(run, stored["model_id"]) / CURVES),
-        current_spend=stored["current"],
-        config=AllocationConfig(**stored["config"] | {"locked": tuple(stored["config"]["locked"])}),
-    )
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return PlanInputs(
+            curves=response.load(artefact_folder(run, stored["model_id"]) / CURVES),
+            current_spend=stored["current"],
+            config=AllocationConfig(**stored["config"] | {"locked": tuple(stored["config"]["locked"])}),
+        )
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"The inputs of plan {plan_id} cannot be read any more: {reason}") from error
 
 
 def plan_names(warehouse: Path) -> list[str]:
@@ -228,7 +246,7 @@ def store_plans(run: Run, plans: dict[str, Plan], config: AllocationConfig) -> N
     made_from = {
         "model_id": champion.model_id,
         "current": {line: spend.get(line, 0.0) for line in curves.lines},
-        "config": asdict(completed(run, config, curves)),
+        "config": asdict(config),
     }
     write_atomically(inputs_file(run, plans[BASE].plan_id), json.dumps(made_from, sort_keys=True, indent=1) + "\n")
     rows = [summary_row(plan, in_force=False) for plan in plans.values()]

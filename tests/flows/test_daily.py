@@ -11,6 +11,7 @@ from flows.daily import STAGES, daily, standing
 from models.allocation import AllocationConfig
 from models.errors import ConfigError, DataError
 from tasks.plan_asking import Modes, explain_plan, plan_on_workspace
+from tasks.planning import Units
 from tests.flows.workspaces import (
     change_settings,
     keep_sources,
@@ -60,24 +61,39 @@ def test_plan_is_certified_and_sums_to_its_budget(company: Path) -> None:
 
 
 def asked(company: Path, modes: Modes, **wishes: object) -> dict:
-    return plan_on_workspace(company, AllocationConfig(), "EUR", wishes, None, False, modes)
+    units = Units(kpi="revenue", customer_value="revenue")
+    return plan_on_workspace(company, AllocationConfig(), "EUR", wishes, None, False, modes, units=units)
 
 
 def test_a_flight_at_an_even_pace_is_worth_what_the_plan_is_worth_each_week(company: Path) -> None:
     """But for what earlier weeks still bring, at most a week's worth or so."""
     weeks = 12
     found = asked(company, Modes(flight_weeks=weeks), max_change_fraction=None)
-    by_kind = {row["kind"]: row["value"] for row in found["flights"]["table"]}
+    flights = found["flights"]
+    by_kind = {row["kind"]: row["value"] for row in flights["table"]}
     assert 1.0 <= by_kind["always-on"] / (weeks * found["summary"]["value_mean"]) <= 1.0 + 2.0 / weeks
-    assert max(by_kind.values()) == by_kind["optimised"] <= found["flights"]["upper_bound"]
+    assert max(by_kind.values()) == by_kind["optimised"] <= flights["upper_bound"]
+    assert flights["carried"] > 0
+    spent = weeks * found["summary"]["planned_spend"]
+    for row in flights["table"]:
+        assert row["spend"] <= spent + 1.0
+        assert row["roas"] == pytest.approx((row["value"] - flights["carried"]) / row["spend"])
+
+
+def test_a_flight_of_unknown_budget_flies_what_would_pay(company: Path) -> None:
+    found = asked(company, Modes(unknown_budget=True, min_marginal_roas=2.0, flight_weeks=6))
+    spent = sum(sum(weekly) for weekly in found["flights"]["spend"].values())
+    assert spent == pytest.approx(6 * found["summary"]["planned_spend"], rel=1e-3)
+    with pytest.raises(ConfigError, match="floors"):
+        asked(company, Modes(flight_weeks=6), floors={"search": 1.0})
 
 
 def test_money_is_spent_while_it_pays_and_no_longer(company: Path) -> None:
     found = asked(company, Modes(unknown_budget=True, min_marginal_roas=2.0))
-    ends = {row["line"]: row["upper"] for row in found["lines"]}
-    for row in found["lines"]:
-        if 0 < row["planned_spend"] < ends[row["line"]]:
-            assert row["marginal_value"] <= 2.0 + 1e-6  # the next unit would return less
+    between = [row for row in found["lines"] if 0 < row["planned_spend"] < row["upper"]]
+    assert between
+    for row in between:
+        assert row["marginal_value"] <= 2.0 + 1e-6  # the next unit would return less
     more = asked(company, Modes(unknown_budget=True, min_marginal_roas=1.0))
     assert more["summary"]["planned_spend"] > found["summary"]["planned_spend"]
 
@@ -87,6 +103,12 @@ def test_an_objective_is_filled_in_from_what_customers_are_worth(company: Path, 
     found = asked(company, Modes(), objective=objective)
     assert found["summary"]["objective"] == objective
     assert 0 < found["summary"]["value_mean"] <= found["summary"]["upper_bound"]
+    # each line's value over what a unit of its KPI counts for is its KPI again, and all of it the plan's ROAS
+    unit = "1 / first_order_value" if objective == "conversions" else "clv_mean / first_order_value"
+    rows = query(company, f"select channel, {unit} from out_latest.new_customer_value where campaign is null")
+    counts = {channel: unit for channel, unit in rows if unit}
+    kpi = sum(row["value_mean"] / counts[row["line"]] for row in found["lines"])
+    assert kpi == pytest.approx(found["summary"]["roas_mean"] * found["summary"]["planned_spend"])
 
 
 def test_a_plan_is_explained_line_by_line(company: Path) -> None:

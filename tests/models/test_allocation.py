@@ -319,6 +319,33 @@ def test_moves_when_the_gain_is_sure():
     assert plan.lines[1].reason.startswith("\N{MINUS SIGN}30 %")
 
 
+def test_a_reason_names_the_lines_own_change_limit():
+    curves = curves_of([lambda x: 50 * np.sqrt(x), lambda x: 5 * np.sqrt(x)], lines=("good", "poor"))
+    plan = allocate(curves, [300.0, 300.0], AllocationConfig(max_change_fractions={"good": 0.1}))
+    assert plan.lines[0].planned_spend == 330.0
+    assert plan.lines[0].reason.endswith("stopped by the 10 % change limit.")
+
+
+def test_the_attitude_to_risk_decides_whether_to_hold():
+    """A safer line with a little less mean: in the mean today's spend is better, in its worst tenth far worse."""
+    risky = np.exp(np.random.default_rng(1).normal(0.05, 0.8, 400))
+    shape = np.linspace(0, 1000, 11)
+    curves = ResponseCurves(
+        lines=("safe", "risky"),
+        spend=np.tile(shape, (2, 1)),
+        response=np.stack([np.outer(shape, np.ones(400)), np.outer(shape, risky)]),
+    )
+    wary = AllocationConfig(max_change_fraction=None, risk="cvar:0.1")
+    plan = allocate(curves, {"safe": 200.0, "risky": 400.0}, wary)
+    assert plan.gain_mean < 0
+    assert plan.verdict == "move"
+    assert spends(plan) == pytest.approx([600.0, 0.0], abs=0.02)
+    assert "counted as cvar:0.1, which decides" in plan.reason
+    # more mean but a worse tail is no reason to move
+    bold = allocate(curves, {"safe": 600.0}, wary)
+    assert spends(bold) == pytest.approx([600.0, 0.0], abs=0.02)
+
+
 def test_current_spend_outside_the_limits_is_never_held():
     curves, current = random_curves(2)
     plan = allocate(curves, current, AllocationConfig(caps={"line_0": float(current[0] / 2)}, min_gain_fraction=10.0))

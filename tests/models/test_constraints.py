@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from models.allocation import AllocationConfig, Group, allocate
@@ -52,7 +52,7 @@ def test_all_rules_at_once_are_kept_to_the_cent_and_no_random_plan_beats_the_bou
     try:
         plan = allocate(curves, current, config)
     except InfeasiblePlan:
-        return
+        reject()  # another example in its place
     x = spends(plan)
     assert sum(cents(amount) for amount in x) == cents(total)
     assert_kept(x, curves, current, config, total)
@@ -99,7 +99,7 @@ def test_leaving_a_rule_out_never_costs_value(seed, dropped):
     try:
         tight = allocate(curves, current, config)
     except InfeasiblePlan:
-        return
+        reject()  # another example in its place
     loose = allocate(curves, current, replace(config, **{dropped: nothing[dropped]}))
     assert loose.value_mean >= tight.value_mean * (1 - 1e-5)
 
@@ -114,7 +114,7 @@ def test_more_budget_never_costs_value_under_rules(seed, factor):
     try:
         small = allocate(curves, current, replace(config, total=total, **rules))
     except InfeasiblePlan:
-        return
+        reject()  # another example in its place
     large = allocate(curves, current, replace(config, total=round(total * factor, 2), **rules))
     assert large.value_mean >= small.value_mean * (1 - 1e-5)
     assert large.upper_bound >= small.value_mean
@@ -179,6 +179,35 @@ def test_the_price_of_a_group_predicts_what_loosening_it_brings():
     assert spends(plan)[1:] == pytest.approx([400 * 9 / 13, 400 * 4 / 13], abs=0.3)
 
 
+@pytest.mark.parametrize("risk", ["cvar:0.2", "cvar:0.1:0.5"])
+def test_prices_under_risk_predict_what_loosening_brings_to_what_is_counted(risk):
+    shocks = np.exp(np.random.default_rng(5).normal(0, 0.4, (3, 1, 200)))
+    plain = curves_of([lambda x: 60 * np.sqrt(x), lambda x: 30 * np.sqrt(x), lambda x: 20 * np.sqrt(x)], points=2001)
+    curves = ResponseCurves(lines=plain.lines, spend=plain.spend, response=plain.mean[:, :, None] * shocks)
+
+    def plan_of(total, floor):
+        brand = Group(lines=("line_1", "line_2"), floor=floor)
+        return allocate(curves, None, replace(FREE, total=total, groups={"brand": brand}, risk=risk))
+
+    plan = plan_of(900.0, 500.0)
+    price = {rule.name: rule.shadow_price for rule in plan.constraints}
+    looser, more = plan_of(900.0, 480.0), plan_of(920.0, 500.0)
+    assert (looser.risk_value - plan.risk_value) / 20 == pytest.approx(price["group 'brand'"], rel=0.06)
+    assert (more.risk_value - plan.risk_value) / 20 == pytest.approx(price["total"], rel=0.06)
+    assert (more.value_mean - plan.value_mean) / 20 > 1.1 * price["total"]  # the mean's price is another
+    assert plan.shadow_price == price["total"]
+
+
+def test_a_held_plan_has_no_prices_of_rules_and_its_own_margins():
+    curves = curves_of([lambda x: 60 * np.sqrt(x), lambda x: 30 * np.sqrt(x)], points=2001)
+    config = replace(FREE, groups={"brand": Group(lines=("line_1",), cap=300.0)}, max_moves=2, min_gain_fraction=0.5)
+    plan = allocate(curves, [500.0, 250.0], config)
+    assert plan.verdict == "hold"
+    assert plan.constraints == ()
+    assert plan.lines[0].marginal_value == pytest.approx(30 / np.sqrt(500.0), rel=1e-3)
+    assert allocate(curves, [500.0, 250.0], replace(config, min_gain_fraction=0.0)).constraints
+
+
 def test_the_price_of_a_roas_predicts_what_lowering_it_brings():
     curves = curves_of([lambda x: 60 * np.sqrt(x), lambda x: 30 * np.sqrt(x)], points=8001)
     config = replace(FREE, total=1500.0, spend_all=False, objective="revenue", min_roas=3.0)
@@ -227,7 +256,9 @@ def test_clv_and_margins_change_the_ranking():
     base = replace(FREE, total=900.0)
     best = {
         "profit": allocate(curves, None, base),
-        "clv": allocate(curves, None, replace(base, objective="clv", clv_ratio={"line_1": 3.0})),
+        "clv": allocate(
+            curves, None, replace(base, objective="clv", clv_ratio={"line_0": 1.0, "line_1": 3.0, "line_2": 1.0})
+        ),
         "margin": allocate(curves, None, replace(base, margin_fraction=0.2, margin_fractions={"line_2": 0.9})),
         "conversions": allocate(
             curves, None, replace(base, objective="conversions",
@@ -239,7 +270,8 @@ def test_clv_and_margins_change_the_ranking():
     }  # fmt: skip
     # equal margins: spend in proportion to the squares of what a unit of each response counts for
     assert spends(best["clv"]) == pytest.approx(900 * np.array([900, 75**2, 400]) / (900 + 75**2 + 400), abs=0.5)
-    # the ROAS stays that of the response, whatever is maximised
+    # ROAS and profit stay those of the response, whatever is maximised
+    assert best["conversions"].profit_mean == pytest.approx(value_at(curves, spends(best["conversions"])) - 900)
     clv = best["clv"]
     assert clv.roas_mean == pytest.approx(value_at(curves, spends(clv)) / 900)
 
@@ -308,6 +340,9 @@ def test_unusable_rules_are_refused_by_name():
     curves, _, total = company(101)
     with pytest.raises(ConfigError, match="value_per_conversion"):
         allocate(curves, None, replace(FREE, total=total, max_cpa=50.0))
+    for ratio, words in (({}, "no line has one"), ({"line_0": 2.0}, "line 'line_1' has none")):
+        with pytest.raises(ConfigError, match=words):
+            allocate(curves, None, replace(FREE, total=total, objective="clv", clv_ratio=ratio))
     with pytest.raises(InfeasiblePlan, match="did you mean 'line_1'"):
         allocate(curves, None, replace(FREE, total=total, groups={"g": {"lines": ["line1"], "cap": 5.0}}))
     for bad in (

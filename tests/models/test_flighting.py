@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from models.errors import ConfigError, InfeasiblePlan
-from models.flighting import FlightConfig, plan_flights
+from models.flighting import Flight, FlightConfig, Flights, plan_flights
 from tests.models.test_allocation import curves_of, random_curves
 
 ROOT = curves_of([lambda x: 30 * np.sqrt(x)], end=1000.0, points=401, lines=("tv",))
@@ -64,6 +64,27 @@ def test_carry_in_and_carry_out_are_valued():
     assert later.best().spend[-1, 0] > cold.best().spend[-1, 0] + 1  # spend at the end is worth more
     assert warm.best().value > cold.best().value
     assert warm.best().spend[0, 0] < cold.best().spend[0, 0] - 1  # what still works need not be bought again
+
+
+def test_what_earlier_spend_brings_is_no_merit_of_a_flight():
+    config = FlightConfig(total=600.0, weeks=4, kernels={"tv": [0.6, 0.3, 0.1]}, spend_before={"tv": [400.0, 400.0]})
+    found = plan_flights(ROOT, config)
+    before = [400.0 * (0.3 + 0.1), 400.0 * 0.1, 0.0, 0.0]
+    exact = sum(float(np.interp(amount, ROOT.spend[0], ROOT.mean[0])) for amount in before)
+    assert found.carried == pytest.approx(exact)
+    row = found.table().row(2, named=True)
+    assert row["roas"] == pytest.approx((row["value"] - exact) / row["spend"])
+    always = found.table().row(0, named=True)
+    assert always["gap_fraction"] == pytest.approx(
+        (found.upper_bound - always["value"]) / (found.upper_bound - exact), rel=1e-6
+    )
+
+
+def test_empty_flights_have_no_roas_and_no_gap():
+    empty = tuple(Flight(kind=kind, spend=np.zeros((4, 1)), value=7.0) for kind in ("always-on", "optimised"))
+    table = Flights(lines=("tv",), flights=empty, upper_bound=7.0, carried=7.0).table()
+    assert table["roas"].to_list() == [None, None]
+    assert table["gap_fraction"].to_list() == [0.0, 0.0]
 
 
 def test_pulses_beat_always_on_where_little_money_meets_a_threshold():

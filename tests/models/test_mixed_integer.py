@@ -1,14 +1,19 @@
 """The mixed-integer programme: against the dynamic programme, and against enumeration where rules tie lines."""
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmarks.allocation_instances import exact_optimum, random_instance
-from models.mixed_integer import maximise_tied
+from models import mixed_integer
+from models.allocation import AllocationConfig, allocate
+from models.errors import InfeasiblePlan
+from models.mixed_integer import Unproven, maximise_tied
 from models.nested import GroupBound
 from models.problem import NoPlan, Problem, Row, is_allowed
+from tests.models.test_allocation import random_curves
 from tests.models.test_nested import curves_of
 
 
@@ -119,6 +124,17 @@ def test_says_when_there_is_no_plan():
     floor = GroupBound(name="all", inside=inside, low=19.0, high=30.0)
     with pytest.raises(NoPlan):
         maximise_tied(Problem(**{**vars(plain), "groups": (floor,)}))
+
+
+def test_a_search_that_gives_up_does_not_say_that_the_rules_conflict(monkeypatch):
+    given_up = SimpleNamespace(x=None, status=1, mip_dual_bound=None, fun=None)
+    monkeypatch.setattr(mixed_integer, "milp", lambda *_, **__: given_up)
+    with pytest.raises(Unproven):
+        maximise_tied(small_problem(np.random.default_rng(0)))
+    curves, current = random_curves(101, 6)
+    with pytest.raises(InfeasiblePlan, match="search ended") as error:
+        allocate(curves, current, AllocationConfig(max_moves=3, max_change_fraction=None))
+    assert "moves" not in str(error.value)
 
 
 def test_lines_that_may_not_stay_count_as_moves():

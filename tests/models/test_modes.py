@@ -43,6 +43,72 @@ def test_unknown_budget_keeps_other_rules_and_refuses_nonsense():
         unknown_budget(ROOTS, None, replace(FREE, floors={"line_1": 3000.0}), min_average_roas=30.0)
 
 
+# line_0 as before, a unit of line_1 counts twice: both lines are then worth 60 sqrt(x)
+ALIKE = {"clv_ratio": {"line_0": 1.0, "line_1": 2.0}}
+
+
+def test_unknown_budget_counts_money_as_its_objective_does():
+    """Each line up to where its last unit earns itself back: 60 / (2 sqrt(x)) = 1, and 2 at half the margin."""
+    clv = unknown_budget(ROOTS, None, replace(FREE, objective="clv", **ALIKE))
+    assert spends(clv) == pytest.approx([900.0, 900.0], abs=0.3)
+    assert clv.objective == "clv"
+    assert clv.value_mean == pytest.approx(2 * 60 * 30.0, rel=1e-4)
+    assert clv.profit_mean == pytest.approx(clv.value_mean - clv.planned_spend)
+    margins = replace(FREE, margin_fraction=0.5, margin_fractions={"line_1": 1.0})
+    own = unknown_budget(ROOTS, None, margins)
+    assert spends(own) == pytest.approx([225.0, 225.0], abs=0.3)
+    assert own.profit_mean == pytest.approx(0.5 * 60 * 15 + 30 * 15 - 450.0, rel=1e-4)
+
+
+def test_unknown_budget_is_compared_in_its_objective_and_never_held():
+    """A floor of 3 leaves money in the bank that would have earned a profit: a loss, and told as one."""
+    today = [900.0, 225.0]  # break-even, so the most profit
+    plan = unknown_budget(ROOTS, today, FREE, min_marginal_roas=3.0)
+    assert plan.verdict == "move"
+    assert spends(plan) == pytest.approx([100.0, 25.0], abs=0.3)
+    now = 60 * 30 + 30 * 15 - sum(today)
+    assert plan.gain_mean == pytest.approx(plan.profit_mean - now, rel=1e-4)
+    assert plan.gain_mean < 0
+    assert plan.probability_better == 0.0
+
+
+def test_a_configured_roas_does_not_switch_off_break_even():
+    plan = unknown_budget(ROOTS, None, replace(FREE, min_roas=0.5))
+    assert plan.planned_spend == pytest.approx(K2 / 4, rel=2e-3)
+    bound = unknown_budget(ROOTS, None, replace(FREE, min_roas=2.5))
+    assert bound.planned_spend == pytest.approx(K2 / 2.5**2, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("rules", "floor", "words"),
+    [
+        ({"objective": "conversions", "value_per_conversion": {"line_0": 1.0, "line_1": 1.0}}, None, "conversions"),
+        ({"objective": "clv", **ALIKE}, 2.0, "min_marginal_roas"),
+        ({"margin_fractions": {"line_1": 0.5}}, 2.0, "margin_fractions"),
+        ({"objective": "revenue", "margin_fractions": {"line_1": 0.5}}, None, "profit"),
+    ],
+)
+def test_unknown_budget_refuses_what_has_no_price_in_money(rules, floor, words):
+    with pytest.raises(ConfigError, match=words):
+        unknown_budget(ROOTS, None, replace(FREE, **rules), min_marginal_roas=floor)
+
+
+@pytest.mark.parametrize(
+    "rules", [{"objective": "clv", **ALIKE}, {"margin_fraction": 0.5, "margin_fractions": {"line_1": 1.0}}]
+)
+def test_least_cost_reaches_a_target_beyond_break_even(rules):
+    """Both lines are worth 60 sqrt(x), together 60 sqrt(2 X): 6,000 costs 5,000, far beyond where it pays."""
+    found = least_cost(ROOTS, None, 6000.0, replace(FREE, **rules))
+    assert found.plan.planned_spend == pytest.approx(5000.0, rel=1e-4)
+    assert found.plan.objective == replace(FREE, **rules).objective
+    assert found.cost_bound <= found.plan.planned_spend <= found.cost_bound + 0.05
+
+
+def test_least_cost_knows_the_mean_only():
+    with pytest.raises(ConfigError, match="found risk: cvar"):
+        least_cost(ROOTS, None, 2000.0, replace(FREE, risk="cvar:0.1"))
+
+
 def test_least_cost_inverts_the_best_value():
     found = least_cost(ROOTS, None, 2000.0, FREE)
     assert found.plan.planned_spend == pytest.approx(2000.0**2 / K2, rel=1e-4)
@@ -84,6 +150,17 @@ def test_frontier_trades_value_against_roas_and_keeps_the_efficient():
     )
     with pytest.raises(ConfigError, match="budget"):
         frontier(curves, None, FREE)
+
+
+def test_the_frontier_counts_in_the_objective_and_prices_the_best_plan():
+    """Worth 60 sqrt(2 X): ROAS and marginal ROAS follow, although today's spend is good enough to be held."""
+    config = replace(FREE, objective="clv", min_gain_fraction=0.5, **ALIKE)
+    row = frontier(ROOTS, [700.0, 900.0], config, factors=(1.0,), attitudes=("mean",)).row(0, named=True)
+    assert allocate(ROOTS, [700.0, 900.0], config).verdict == "hold"
+    assert row["spend_line_0"] == pytest.approx(800.0, abs=0.3)
+    assert row["value_mean"] == pytest.approx(60 * np.sqrt(2 * 1600), rel=1e-4)
+    assert row["roas_mean"] == pytest.approx(row["value_mean"] / row["planned_spend"])
+    assert row["marginal_roas"] == pytest.approx(30 * np.sqrt(2 / 1600), rel=1e-3)
 
 
 def test_efficient_rows_by_hand():
