@@ -6,7 +6,7 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test check bench soak serve lock clean
+.PHONY: help setup demo test check bench peers soak serve lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -25,7 +25,9 @@ check: $(READY) ## lint, format, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) ## measure against the peers and write benchmarks/RESULTS.md
+peers: .peers/.locked ## make the environment of the peers that the benchmarks run beside us, in .peers
+
+bench: $(READY) .peers/.locked ## measure against the peers and write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
 
 soak: $(READY) ## the long torture runs, of which `make test` runs a short form
@@ -36,9 +38,10 @@ serve: $(READY) ## Prefect's server and page, the deployments and a worker, unti
 
 lock: $(UV) ## resolve pyproject.toml again into requirements.lock (UPGRADE=--upgrade for newer versions)
 	$(UV) pip compile --universal --generate-hashes --python-version 3.12 --no-header pyproject.toml --group dev $(UPGRADE) -o requirements.lock
+	$(UV) pip compile --universal --generate-hashes --python-version 3.12 --no-header --group bench $(UPGRADE) -o requirements-bench.lock
 
 clean: ## remove the environment and the caches; workspaces stay
-	rm -rf .venv .tools build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .peers .tools build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pyenv's shim answers for a version that is not installed with an error, hence the search for a Python that runs.
@@ -56,6 +59,11 @@ $(UV):
 
 .venv/.locked: requirements.lock | .venv/bin/python
 	$(UV) pip sync --python .venv --quiet --require-hashes --compile-bytecode requirements.lock
+	@touch $@
+
+.peers/.locked: requirements-bench.lock | .venv/bin/python
+	$(UV) venv --quiet --allow-existing --python .venv/bin/python .peers
+	$(UV) pip sync --python .peers --quiet --require-hashes requirements-bench.lock
 	@touch $@
 
 $(READY): .venv/.locked pyproject.toml

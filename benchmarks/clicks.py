@@ -63,7 +63,7 @@ def _company(workspace: Path, seed: int) -> tuple[str, float, float, float, floa
     table = click_table(history, orders)
     run = _built(workspace, table, orders, history.world.config.last_day)
     train_conversion.fn(run, CONFIG, 7, True)
-    value_clicks.fn(run, CONFIG)
+    value_clicks.fn(run, CONFIG, "revenue")
     champion = find(run.warehouse, model="conversion")
     assert champion is not None
     metrics: dict[str, Any] = json.loads(champion.metrics)

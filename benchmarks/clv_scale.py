@@ -4,7 +4,6 @@ Each measurement is a process of its own, so that its peak of memory is its own.
 with MARGINAL_BENCH_SCALE (1 is the size that is reported).
 """
 
-import importlib.util
 import json
 import os
 import resource
@@ -16,6 +15,7 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
+from peers import ABSENT, PROGRAM, PYTHON
 
 ROOT = Path(__file__).resolve().parent.parent
 SCALE = float(os.environ.get("MARGINAL_BENCH_SCALE", "1"))
@@ -174,50 +174,40 @@ def lifetimes_fit(folder: Path) -> None:
     told({**purchases.params_.to_dict(), **spend.params_.to_dict()}, time.perf_counter() - started)
 
 
-def pymc_marketing_fit(folder: Path) -> None:
-    import pandas as pd
-    from pymc_marketing.clv import BetaGeoModel, GammaGammaModel
+def keep_histories(folder: Path) -> None:
+    """The customers' histories in a file, for a peer that knows nothing of our warehouse."""
+    import numpy as np
 
-    x, recency, age, mean_spend = arrays(folder)
-    frame = pd.DataFrame(
-        {"customer_id": range(x.size), "frequency": x, "recency": recency, "T": age, "monetary_value": mean_spend}
-    )
-    started = time.perf_counter()
-    purchases = BetaGeoModel(data=frame[["customer_id", "frequency", "recency", "T"]])
-    purchases.fit(method="map")
-    paying = frame[(frame["frequency"] > 0) & (frame["monetary_value"] > 0)]
-    spend = GammaGammaModel(data=paying[["customer_id", "frequency", "monetary_value"]])
-    spend.fit(method="map")
-    found = {
-        name: float(model.fit_result[name].mean())
-        for model, names in ((purchases, ("r", "alpha", "a", "b")), (spend, ("p", "q", "v")))
-        for name in names
-    }
-    told(found, time.perf_counter() - started)
+    names = ("frequency", "recency", "T", "monetary_value")
+    np.savez(folder / "histories.npz", **dict(zip(names, arrays(folder), strict=True)))
 
 
 STEPS = {
     step.__name__: step
-    for step in (make_orders, orders_to_value, ours_fit, ours_pooled_fit, lifetimes_fit, pymc_marketing_fit)
+    for step in (make_orders, orders_to_value, ours_fit, ours_pooled_fit, lifetimes_fit, keep_histories)
 }
 
 
-def measured(step: str, folder: Path, python: str = sys.executable) -> dict:
+def measured(step: str, folder: Path) -> dict:
     """Run one step of this file in a process of its own; seconds and peak memory, and what it printed before."""
-    command = [python, __file__, step, str(folder)]
+    return printed([sys.executable, __file__, step, str(folder)])
+
+
+def printed(command: list[str]) -> dict:
+    """Run a command; what it printed as JSON, all lines in one."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{step} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"{' '.join(command[1:])} ended with {done.returncode}:\n{done.stderr[-3000:]}")
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return {key: value for line in lines for key, value in line.items()}
 
 
-def peer_python() -> str | None:
-    """An interpreter that has pymc-marketing: this one, or that of the environment of peers."""
-    if importlib.util.find_spec("pymc_marketing"):
-        return sys.executable
-    peer = ROOT / ".venv-bench" / "bin" / "python"
-    return str(peer) if peer.exists() else None
+def pymc_marketing(folder: Path) -> dict | None:
+    """Its MAP fits of the same histories; None where its environment was not made."""
+    if not PYTHON.exists():
+        return None
+    measured("keep_histories", folder)
+    return printed([str(PYTHON), str(PROGRAM), "clv", str(folder / "histories.npz"), ""])
 
 
 def clv_scale(folder: Path) -> list[str]:
@@ -230,8 +220,7 @@ def clv_scale(folder: Path) -> list[str]:
         orders = con.execute(f"select count(*) from '{million}/landing/orders.parquet'").fetchall()[0][0]
     whole = measured("orders_to_value", million)
     ours, pooled, plain = (measured(step, million) for step in ("ours_fit", "ours_pooled_fit", "lifetimes_fit"))
-    python = peer_python()
-    peer = measured("pymc_marketing_fit", million, python) if python else None
+    peer = pymc_marketing(million)
     ten = measured("orders_to_value", many)
     worst = max(abs(pooled["parameters"][name] / plain["parameters"][name] - 1) for name in plain["parameters"])
 
@@ -243,9 +232,7 @@ def clv_scale(folder: Path) -> list[str]:
         line("ours, one set of parameters", pooled, pooled["fit_seconds"], "at least 50 × lifetimes"),
         line(f"ours, all {CHANNELS} channels and the shift", ours, ours["fit_seconds"], ""),
         line("lifetimes, one row per customer", plain, plain["fit_seconds"], ""),
-        line("pymc-marketing, MAP", peer, peer["fit_seconds"], "")
-        if peer
-        else "| pymc-marketing, MAP: peer not installed | | | | |",
+        line("pymc-marketing, MAP", peer, peer["fit_seconds"], "") if peer else f"| {ABSENT} | | | | |",
         line(f"orders to out.customer_value, {CUSTOMERS:,}", whole, whole["seconds"], "under 60 s and 2 GB"),
         line(f"orders to out.customer_value, {MANY_CUSTOMERS:,}", ten, ten["seconds"], "completes under 8 GB"),
     ]

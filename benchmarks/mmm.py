@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from datetime import date
@@ -18,6 +17,9 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import polars as pl
+from peers import ABSENT as NO_PEER
+from peers import PYTHON as PEER
+from peers import contribution_error, peer, plans_beside
 from scipy import stats
 
 from models.media_weeks import media_weeks
@@ -26,7 +28,7 @@ from models.mmm.checks import verdict
 from models.mmm.config import MMMConfig
 from models.mmm.data import WEEK, LiftTest, MMMData
 from models.mmm.design import make_design
-from models.mmm.fit import fit, quick_fit
+from models.mmm.fit import fit
 from models.mmm.fitted import FittedMMM, contributions
 from models.mmm.inputs import make_inputs
 from models.mmm.likelihood import BLOCKS
@@ -129,7 +131,7 @@ def mmm(folder: Path) -> list[str]:
 def mmm_demo(folder: Path) -> list[str]:
     """Coverage and error on the demo company, its marts as the pipeline builds them."""
     marginal = str(Path(sys.executable).with_name("marginal"))
-    hits, marginal_hits, errors, totals = [], [], [], []
+    hits, marginal_hits, errors, totals, peer_errors, peer_hits = [], [], [], [], [], []
     for seed in DEMO_SEEDS:
         workspace = folder / f"demo-{seed}"
         subprocess.run([marginal, "demo", str(workspace), "--seed", str(seed), "--only-files"], check=True)
@@ -139,9 +141,13 @@ def mmm_demo(folder: Path) -> list[str]:
         true = {name: np.array([truth[channel][name] for channel in data.channels]) for name in truth[data.channels[0]]}
         hits.append(inside(roas(fitted), true["roas"]))
         marginal_hits.append(inside(marginal_roas(fitted), true["marginal_roas"]))
-        found = contributions(fitted).sum(axis=1).mean(axis=0)
-        errors.append(np.abs(found - true["contribution"]).sum() / true["contribution"].sum())
-        totals.append(found.sum() / true["contribution"].sum() - 1.0)
+        found = contributions(fitted).sum(axis=1)
+        errors.append(contribution_error(found, true["contribution"]))
+        totals.append(found.mean(axis=0).sum() / true["contribution"].sum() - 1.0)
+        if PEER.exists():
+            theirs = peer("fit", data, seed=seed)["contribution"]
+            peer_errors.append(contribution_error(theirs, true["contribution"]))
+            peer_hits.append(inside(theirs / data.spend.sum(axis=0), true["roas"]))
     return [
         "| quantity | value |",
         "|---|---|",
@@ -149,6 +155,18 @@ def mmm_demo(folder: Path) -> list[str]:
         f"| marginal ROAS in its 90 % interval | {np.mean(marginal_hits):.1%} of {np.size(marginal_hits)} |",
         f"| absolute error of the channels' contributions, share of all | {np.mean(errors):.3f} |",
         f"| error of the total, mean and largest | {np.mean(totals):+.1%}, {max(totals, key=abs):+.1%} |",
+        *beside(errors, peer_errors, peer_hits),
+    ]
+
+
+def beside(errors: list[float], peer_errors: list[float], peer_hits: list[np.ndarray]) -> list[str]:
+    """pymc-marketing's figures on the same companies."""
+    if not peer_errors:
+        return ["", NO_PEER]
+    return [
+        f"| the same error of pymc-marketing, its defaults | {np.mean(peer_errors):.3f} |",
+        f"| ours as a share of its | {np.mean(errors) / np.mean(peer_errors):.2f} |",
+        f"| its ROAS in its 90 % interval | {np.mean(peer_hits):.1%} |",
     ]
 
 
@@ -191,17 +209,32 @@ def logistic_company(seed: int, n_weeks: int = 156) -> tuple[MMMData, np.ndarray
 def mmm_second(folder: Path) -> list[str]:
     """Coverage on a generator that the default form does not match: logistic curves, after pymc-marketing."""
     lines = ["| form fitted | ROAS in 90 % interval | marginal ROAS | error of contributions |", "|---|---|---|---|"]
+    own = {seed: logistic_company(seed) for seed in DEMO_SEEDS}
+    theirs = {seed: peer("fit", data, seed=seed)["contribution"] for seed, (data, _, _) in own.items() if PEER.exists()}
     for name, form in (("default (Hill)", {}), ("logistic", {"saturation": "logistic"})):
         hits, marginal_hits, errors = [], [], []
         for seed in DEMO_SEEDS:
-            data, true_roas, true_marginal = logistic_company(seed)
+            data, true_roas, true_marginal = own[seed]
             fitted = fit(data, MMMConfig(seed=seed, **form))
             hits.append(inside(roas(fitted), true_roas))
             marginal_hits.append(inside(marginal_roas(fitted), true_marginal))
-            truth, found = true_roas * data.spend.sum(axis=0), contributions(fitted).sum(axis=1).mean(axis=0)
-            errors.append(np.abs(found - truth).sum() / truth.sum())
+            found = contributions(fitted).sum(axis=1)
+            errors.append(contribution_error(found, true_roas * data.spend.sum(axis=0)))
         lines.append(f"| {name} | {np.mean(hits):.1%} | {np.mean(marginal_hits):.1%} | {np.mean(errors):.3f} |")
-    return [*lines, "", f"{len(DEMO_SEEDS)} companies of 4 channels, 156 weeks."]
+    if theirs:
+        spent = {seed: data.spend.sum(axis=0) for seed, (data, _, _) in own.items()}
+        held = [inside(found / spent[seed], own[seed][1]) for seed, found in theirs.items()]
+        error = np.mean([contribution_error(found, own[seed][1] * spent[seed]) for seed, found in theirs.items()])
+        lines.append(f"| pymc-marketing, its own generator | {np.mean(held):.1%} | not asked | {error:.3f} |")
+    told = [] if theirs else ["", NO_PEER]
+    return [*lines, "", f"{len(DEMO_SEEDS)} companies of 4 channels, 156 weeks.", *told]
+
+
+def mmm_plans(folder: Path) -> list[str]:
+    """pymc-marketing's optimiser on its own fitted models, beside ours on the same curves."""
+    companies = [logistic_company(seed)[0] for seed in range(1, 7)]
+    raw_money = [replace(data, spend=1e4 * data.spend, kpi=1e5 * data.kpi) for data in companies[:2]]
+    return plans_beside(companies + raw_money)
 
 
 def demo_data(workspace: Path) -> tuple[MMMData, dict]:
@@ -249,46 +282,6 @@ def mmm_calibration(folder: Path) -> list[str]:
         middle = float(np.mean((np.array(values) > 0.25) & (np.array(values) < 0.75)))
         lines.append(f"| {group} | {len(values)} | {stats.chisquare(counts).pvalue:.3f} | {middle:.2f} |")
     return [*lines, "", f"{CALIBRATION_FITS} companies; a p below 0.01 would mean that intervals are wrong."]
-
-
-def timed_fits() -> dict[str, float]:
-    """Seconds of a first fit, a second, a warm one, a quick one in this process: 156 weeks, 7 channels, 2 chains."""
-    data, config = toy_company(156, 7, 1), MMMConfig()
-    seconds: dict[str, float] = {}
-    fits: list[FittedMMM] = []
-    for name, work in (
-        ("first", lambda: fit(data.head(155), config)),
-        ("again", lambda: fit(data, config)),
-        ("warm", lambda: fit(data, replace(config, tune=200), fits[0])),
-        ("quick", lambda: quick_fit(data, config)),
-    ):
-        started = time.perf_counter()
-        fits.append(work())
-        seconds[name] = time.perf_counter() - started
-        seconds[f"{name}_ess"] = float(fits[-1].metrics["ess_min"] or 0.0)
-    return seconds
-
-
-def mmm_speed(folder: Path) -> list[str]:
-    """A machine that never fitted before (empty compiler cache), then the next day's process."""
-    lines = ["| process | fit | seconds, compile included | smallest ESS | ESS per second |", "|---|---|---|---|---|"]
-    environment = os.environ | {"NUMBA_CACHE_DIR": tempfile.mkdtemp(dir=folder)}
-    for process in ("first on a machine", "next day"):
-        started = time.perf_counter()
-        command = [sys.executable, __file__, "timed"]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-        whole, found = time.perf_counter() - started, json.loads(done.stdout.splitlines()[-1])
-        lines += [
-            f"| {process} | {name} | {found[name]:.1f} | {found[f'{name}_ess']:.0f} "
-            f"| {found[f'{name}_ess'] / found[name]:.0f} |"
-            for name in ("first", "again", "warm", "quick")
-        ]
-        lines.append(f"| {process} | all four, Python's start included | {whole:.1f} | | |")
-    return [
-        *lines,
-        "",
-        "156 weeks, 7 channels, 2 chains. Smallest bulk or tail ESS; of a quick fit that of its weights.",
-    ]
 
 
 def robyn() -> MMMData:
@@ -374,7 +367,3 @@ def mmm_stability(folder: Path) -> list[str]:
     moved = table.filter(pl.col("is_jump") | (pl.col("flipped_with") != ""))
     lines = [f"{len(table)} channel refits; {int(table['is_jump'].sum())} left the 90 % interval of the refit before."]
     return lines + [f"- {row['data_to']} {row['channel']}: {row['reason']}" for row in moved.to_dicts()]
-
-
-if __name__ == "__main__" and sys.argv[1:2] == ["timed"]:
-    print(json.dumps(timed_fits()))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 from allocation import allocation
 from bids import bids
 from clicks import clicks
@@ -21,12 +22,14 @@ from clv_real import clv_demo, clv_real
 from clv_scale import clv_scale
 from faults import faults
 from ingest import ingest
-from mmm import mmm, mmm_calibration, mmm_demo, mmm_gate, mmm_second, mmm_speed, mmm_stability
+from mmm import mmm, mmm_calibration, mmm_demo, mmm_gate, mmm_plans, mmm_second, mmm_stability
+from mmm_speed import mmm_speed
+from plans import plan_stability, true_gain, verdict_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 MARGINAL = Path(sys.executable).with_name("marginal")
-DEMO_SEEDS = range(1, 6)  # the seeds that are reported; choices were made on seeds from 100 on
+DEMO_SEEDS = range(1, 11)  # the seeds that are reported; choices were made on seeds from 100 on
 QUIET_SEEDS = range(1, 21)
 
 
@@ -49,11 +52,13 @@ def demo(folder: Path) -> list[str]:
     lines = [
         (
             "| seed | ROAS in 90 % interval | marginal ROAS in it | CLV in it | total contribution | gap "
-            "| status quo profit | plan profit | oracle profit | planted fired | other fired | seconds |"
+            "| verdict | status quo profit | plan profit | its gain | gain on true curves | planted fired "
+            "| other fired | seconds |"
         ),
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     hits = cases = close = better = marginal_hits = clv_hits = 0
+    gains, perfect = [], []
     for seed in DEMO_SEEDS:
         workspace = folder / f"demo-{seed}"
         run = marginal("demo", str(workspace), "--seed", str(seed))
@@ -73,10 +78,14 @@ def demo(folder: Path) -> list[str]:
         hits, cases = hits + inside, cases + of
         close += abs(error) <= 0.15
         better += scored["plan_profit"] > scored["status_quo_profit"]
+        gain, known = true_gain(workspace, scored)
+        gains.append(gain)
+        perfect.append(known)
         seconds = sum(stage["seconds"] for stage in run["stages"].values())
         lines.append(
             f"| {seed} | {inside} of {of} | {marginals} of {of} | {clvs} of {of} | {error:+.1%} | {gap:.1e} "
-            f"| {scored['status_quo_profit']:,.0f} | {scored['plan_profit']:,.0f} | {scored['oracle_profit']:,.0f} "
+            f"| {verdict_of(workspace)} | {scored['status_quo_profit']:,.0f} | {scored['plan_profit']:,.0f} "
+            f"| {gain:.0%} | {known:.2%} "
             f"| {len(planted & fired)} of {len(planted)} | {len(fired - planted)} | {seconds:.0f} |"
         )
     lines += [
@@ -85,7 +94,10 @@ def demo(folder: Path) -> list[str]:
             f"ROAS inside its 90 % interval: {hits} of {cases}, marginal ROAS {marginal_hits}, CLV of a channel's "
             f"customers {clv_hits}. Total contribution within 15 %: {close} of "
             f"{len(DEMO_SEEDS)}. True profit above the status quo's: {better} of {len(DEMO_SEEDS)}. "
-            "Profit is true profit per week in euro."
+            "Profit is true profit per week in euro. Gains over the status quo are shares of that of the best plan "
+            "under the same rules, found on the true formulas by SLSQP from many starts: with estimated curves at "
+            f"least 70 % in {sum(gain >= 0.7 for gain in gains)} of {len(gains)}, {np.mean(gains):.0%} on average; the "
+            f"allocator on the true curves at least 95 % in {sum(gain >= 0.95 for gain in perfect)}."
         ),
     ]
     return lines
@@ -131,9 +143,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
     "clicks": ("Conversion and delay of clicks", clicks),
     "bids": ("Bid elasticities and bids against hidden truth", bids),
     "allocation": ("The allocator, beside exact optima and rivals", allocation),
+    "plan_stability": ("Plans of twenty sampler seeds", plan_stability),
     "mmm": ("Mix model: published truths", mmm),
     "mmm_demo": ("Mix model: ten demo companies", mmm_demo),
     "mmm_second": ("Mix model: a second generator", mmm_second),
+    "mmm_plans": ("Plans beside pymc-marketing's optimiser", mmm_plans),
     "mmm_calibration": ("Mix model: simulation-based calibration", mmm_calibration),
     "mmm_speed": ("Mix model: speed", mmm_speed),
     "mmm_gate": ("Mix model: verdicts on public data", mmm_gate),
