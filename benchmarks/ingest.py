@@ -247,7 +247,7 @@ def main() -> None:
         import great_expectations  # noqa: F401
 
         import flows.settings  # noqa: F401
-        import tasks.quality  # noqa: F401
+        import tasks.quality
         import tasks.sources  # noqa: F401
     before = time.perf_counter()
     STEPS[step](Path(folder))
