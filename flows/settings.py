@@ -59,9 +59,7 @@ class KpiConfig:
     """What the business counts as value."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
-    value: Literal["revenue", "margin", "conversions"] = (
-        "revenue"  # what the KPI counts, also where it is built from orders
-    )
+    value: Literal["revenue", "margin", "conversions"] = "revenue"  # what the KPI counts, from orders or a file
 
 
 @dataclass(frozen=True, kw_only=True)

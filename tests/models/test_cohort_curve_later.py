@@ -30,7 +30,7 @@ def marts(
         "revenue::decimal(24, 6) as net_revenue, null::decimal(24, 6) as net_margin, channel from placed"
     )
     con.execute("create or replace table staging.customers (customer_id varchar, channel varchar)")
-    for name in ("customer_rfm", "cohort_orders"):
+    for name in ("margin_fraction", "customer_rfm", "cohort_orders"):
         select = (SQL / "mart" / f"{name}.sql").read_text()
         con.execute(f"create or replace table mart.{name} as {select}", {"as_of": as_of})
     return con.sql("from mart.cohort_orders").pl(), con.sql("from mart.customer_rfm").pl()
