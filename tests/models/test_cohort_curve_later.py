@@ -26,7 +26,8 @@ def marts(
     con.execute("create schema if not exists staging; create schema if not exists mart")
     con.register("placed", orders)
     con.execute(
-        "create or replace table staging.orders as select customer_id, ordered_at::date as order_date, ordered_at, "
+        "create or replace table staging.orders as select row_number() over () as order_id, customer_id, "
+        "ordered_at::date as order_date, ordered_at, "
         "revenue::decimal(24, 6) as net_revenue, null::decimal(24, 6) as net_margin, channel from placed"
     )
     con.execute("create or replace table staging.customers (customer_id varchar, channel varchar)")
