@@ -95,6 +95,7 @@ class MMMConfig:
     control_signs: Mapping[str, Literal["positive", "negative"]] = field(default_factory=dict)  # beliefs
     confounded: tuple[str, ...] | None = None  # channels whose budget follows demand; None: those whose test says so
     drift_per_year: float = 0.2  # sd of the log by which an effect wanders in a year: tests age by it, so does "now"
+    varying_weeks: int = 0  # an effect may change that often, by a walk of drift_per_year; 0: constant
     media_variable: Mapping[str, MediaVariable] = field(default_factory=dict)  # channel: impressions or clicks
     interactions: tuple[tuple[str, str], ...] = ()  # pairs of channels that may bring more, or less, together
     max_lag_weeks: int = 8  # at a decay of 0.7 less than 4 % of an effect comes later
@@ -117,6 +118,7 @@ class MMMConfig:
             "trend_flexibility": (0.0, 10.0),
             "holdout_weeks": (0, 520),
             "drift_per_year": (0.0, 5.0),
+            "varying_weeks": (0, 520),
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
@@ -129,6 +131,8 @@ class MMMConfig:
         pairs = [frozenset(pair) for pair in self.interactions]
         if any(len(pair) < 2 for pair in pairs) or len(set(pairs)) < len(pairs):
             raise ValueError(f"interactions is {self.interactions}; expected pairs of two channels, each pair once")
+        if self.varying_weeks and self.interactions:
+            raise ValueError("varying_weeks with interactions: what a pair brings would change with both; expected one")
         if not 0.5 <= self.target_accept < 1:
             raise ValueError(f"target_accept is {self.target_accept}; expected 0.5 to below 1")
 

@@ -18,11 +18,13 @@ from models.mmm.fitted import FittedMMM, Metric, expected_kpi, predict, with_noi
 from models.mmm.inputs import Inputs, make_inputs, split_theta
 from models.mmm.interactions import joint_media, pairs_of
 from models.mmm.lift import lift_misses
+from models.mmm.likelihood import BLOCKS
 from models.mmm.media import carried_share, lag_weights, saturation
 from models.mmm.prior_check import check_prior
 from models.mmm.quick import importance_sample
 from models.mmm.sampler import Coordinates, Sample
 from models.mmm.scores import scores
+from models.mmm.varying import path
 
 Array = NDArray[np.float64]
 CONTRADICTION_SE = 2.5  # one test in eighty lies so far out by chance
@@ -130,13 +132,15 @@ def warm_start(previous: FittedMMM, data: MMMData, config: MMMConfig, inputs: In
     """Start and scale from an earlier posterior, in the units of this fit; None where its parameters are others.
 
     That is where carry-over, saturation, their order, link or noise are of another form, or where channels, controls
-    of a believed sign or interactions are not the same ones in the same order.
+    of a believed sign or interactions are not the same ones in the same order; and where effects vary, whose walks are
+    of other weeks.
 
     Parameters
     ----------
     data, config, inputs : of this fit.
     """
-    if inputs.is_joint or _parameters(previous.data, previous.config) != _parameters(data, config):
+    parameters = _parameters(data, config)
+    if inputs.is_joint or config.varying_weeks or _parameters(previous.data, previous.config) != parameters:
         return None
     config = previous.config
     believed = [name for name in config.control_signs if name in previous.data.control_names]
@@ -167,7 +171,7 @@ def _parameters(data: MMMData, config: MMMConfig) -> tuple[object, ...]:
     """What the parameters of a fit mean, in their order."""
     believed = [(name, sign) for name, sign in config.control_signs.items() if name in data.control_names]
     forms = config.adstock, config.saturation, config.order, config.link, config.noise, config.max_lag_weeks > 0
-    return forms, data.channels, believed, pairs_of(data, config).tolist()
+    return forms, config.varying_weeks, data.channels, believed, pairs_of(data, config).tolist()
 
 
 def _finished(sample: Sample, inputs: Inputs, data: MMMData, design: Design, config: MMMConfig) -> FittedMMM:
@@ -200,6 +204,8 @@ def _natural_units(sample: Sample, inputs: Inputs, data: MMMData, design: Design
     weights = lag_weights(config.adstock, decay, shape, config.max_lag_weeks)
     scaled = media_of(data) / inputs.media_scale
     share = carried_share(scaled, weights, half, slope, config.saturation, config.order == "adstock_first")
+    steps = media[:, BLOCKS:]
+    share *= path(steps, inputs.wander)
     idle = scaled.sum(axis=0) == 0
     mean_share = np.where(idle, saturation(config.saturation, np.ones(1), half, slope), share.mean(axis=1))
     ceiling = effect / mean_share
@@ -223,6 +229,7 @@ def _natural_units(sample: Sample, inputs: Inputs, data: MMMData, design: Design
         ceiling=ceiling * inputs.kpi_scale,
         half_saturation=half * inputs.media_scale,
         slope=slope,
+        steps=steps,
         synergy=synergy * inputs.kpi_scale,
         decay=decay,
         carry_shape=shape,

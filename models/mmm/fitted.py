@@ -17,6 +17,7 @@ from models.mmm.interactions import joint_media, pairs_of
 from models.mmm.likelihood import STUDENT_T_DF
 from models.mmm.link import kpi_parts, link_kpi
 from models.mmm.media import carried_share, lag_weights
+from models.mmm.varying import path, wander
 
 Array = NDArray[np.float64]
 Metric = float | int | None
@@ -38,6 +39,7 @@ class FittedMMM:
     slope : (n_draws, n_channels) without unit.
     decay : (n_draws, n_channels) share carried into the next week; of a Weibull carry-over its scale in weeks.
     carry_shape : (n_draws, n_channels) peak of a delayed carry-over in weeks, shape of a Weibull one, else 1.
+    steps : (n_draws, n_steps, n_channels) of the walk of each effect, see `varying`; the ceiling is its typical one.
     synergy : (n_draws, n_pairs) KPI per week that a pair brings on top with both at their ceiling, see `interactions`.
     coefficients : (n_draws, n_columns) KPI per week for one unit of a column of the design.
     noise_sd : (n_draws,) KPI per week; the scale of Student's t where the noise has heavy tails.
@@ -58,6 +60,7 @@ class FittedMMM:
     slope: Array
     decay: Array
     carry_shape: Array
+    steps: Array
     synergy: Array
     coefficients: Array
     noise_sd: Array
@@ -180,6 +183,12 @@ def _media(fitted: FittedMMM, media: Array, own_share_of_pairs: float = 0.5) -> 
     """What each channel adds on the link's scale, with a share of what its pairs add."""
     kind, carry_first = fitted.config.saturation, fitted.config.order == "adstock_first"
     share = carried_share(media, weights_of(fitted), fitted.half_saturation, fitted.slope, kind, carry_first)
-    own = fitted.ceiling[:, None, :] * share
+    own = fitted.ceiling[:, None, :] * share * _path(fitted, len(media))
     pairs = pairs_of(fitted.data, fitted.config)
     return own + 2.0 * own_share_of_pairs * joint_media(share, fitted.synergy, pairs) if len(pairs) else own
+
+
+def _path(fitted: FittedMMM, n_weeks: int) -> Array:
+    """Factor of the effects in the fitted weeks and those that follow: (n_draws, n_weeks, n_channels)."""
+    of_weeks = wander(fitted.data.n_weeks, fitted.config)
+    return path(fitted.steps, of_weeks[np.minimum(np.arange(n_weeks), fitted.data.n_weeks - 1)])

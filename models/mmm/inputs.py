@@ -17,6 +17,7 @@ from models.mmm.lift import LiftInputs, lift_inputs
 from models.mmm.likelihood import BLOCKS
 from models.mmm.link import centre_and_scale, link_kpi
 from models.mmm.media import mean_spend, padded
+from models.mmm.varying import wander
 
 Array = NDArray[np.float64]
 ADSTOCK = {
@@ -44,6 +45,7 @@ class Inputs:
     columns, column_sd : the unsigned linear part with the prior sds of its coefficients; columns * column_sd is
         basis * singular * rotation'.
     pairs : (n_pairs, 2) channels that interact.
+    wander : (n_weeks, n_steps) of `varying`.
     free, signed : indices of these columns, of those with a believed sign, in the design; signs (n_signed,) +1 or -1.
     """
 
@@ -68,6 +70,7 @@ class Inputs:
     prior_root: Array
     lift: LiftInputs
     pairs: NDArray[np.int64]
+    wander: Array
     notes: tuple[str, ...]
 
     @property
@@ -94,6 +97,8 @@ class Inputs:
             self.lift.rows,
             self.lift.partner_levels,
             self.pairs,
+            self.wander,
+            self.lift.wander,
         )
 
 
@@ -115,18 +120,8 @@ def make_inputs(data: MMMData, design: Design, config: MMMConfig) -> Inputs:
     basis, singular, rotation = np.linalg.svd(columns[:, free] * column_sd, full_matrices=False)
     joint = not config.integrated or config.noise == "student_t"
     kpi_sd = float(link_kpi(data, config).std()) / kpi_scale
-    pairs = pairs_of(data, config)
-    prior_mean, prior_root = prior(
-        data.channels,
-        mean_spend(data.spend),
-        float(np.abs(data.kpi).mean()),
-        kpi_sd,
-        config,
-        len(signed),
-        len(singular) if joint else 0,
-        pairs,
-    )
-    lift = lift_inputs(data, media_scale, kpi_scale, config.drift_per_year, config.link)
+    prior_mean, prior_root = prior(data, config, kpi_sd, len(signed), len(singular) if joint else 0)
+    lift = lift_inputs(data, media_scale, kpi_scale, config)
     form = (
         ADSTOCK[config.adstock],
         SATURATION[config.saturation],
@@ -158,35 +153,30 @@ def make_inputs(data: MMMData, design: Design, config: MMMConfig) -> Inputs:
         prior_mean=prior_mean,
         prior_root=prior_root,
         lift=lift,
-        pairs=pairs,
+        pairs=pairs_of(data, config),
+        wander=wander(data.n_weeks, config),
         notes=(*lift.notes, *_unknown_names(data, config)),
     )
 
 
 def prior(
-    channels: tuple[str, ...],
-    spend_scale: Array,
-    kpi_scale: float,
-    kpi_sd: float,
-    config: MMMConfig,
-    n_signed: int = 0,
-    n_sampled_columns: int = 0,
-    pairs: NDArray[np.int64] | None = None,
+    data: MMMData, config: MMMConfig, kpi_sd: float, n_signed: int = 0, n_sampled_columns: int = 0
 ) -> tuple[Array, Array]:
     """Mean (n_theta,) of the parameters with a root (n_theta, n_free) of their covariance.
 
     kpi_sd : in mean KPIs.
     """
-    priors, n = config.priors, len(channels)
+    priors, n = config.priors, len(data.channels)
+    spend_scale, kpi_scale = mean_spend(data.spend), float(np.abs(data.kpi).mean())
+    n_steps = wander(data.n_weeks, config).shape[1]
     share = spend_scale / spend_scale.sum()
     effect, own_sd, common_sd = np.log(priors.media_share * share), np.full(n, priors.effect_log_sd), np.zeros(n)
     common_sd += priors.media_share_log_sd
-    for i, name in enumerate(channels):
+    for i, name in enumerate(data.channels):
         if stated := priors.roas.get(name):
             effect[i] = np.log(stated.median * spend_scale[i] / kpi_scale)
             own_sd[i], common_sd[i] = stated.log_sd, 0.0
-    paired = np.empty((0, 2), dtype=np.int64) if pairs is None else pairs
-    synergy_sd = priors.interaction_sd * np.exp(effect[paired].mean(axis=1))
+    synergy_sd = priors.interaction_sd * np.exp(effect[pairs_of(data, config)].mean(axis=1))
     slope_sd = 0.0 if config.saturation in SLOPE_OF_ONE else priors.slope_log_sd
     slope = 0.0 if config.saturation in SLOPE_OF_ONE else np.log(priors.slope_median)
     first, first_sd, second, second_sd = _carry_prior(config)
@@ -197,6 +187,7 @@ def prior(
             np.full(n, slope),
             np.full(n, first),
             np.full(n, second),
+            np.zeros(n * n_steps),
             np.full(n_signed, np.log(priors.signed_median * kpi_sd)),
             [np.log(priors.noise_median * kpi_sd)],
             np.zeros(n_sampled_columns + len(synergy_sd)),
@@ -206,6 +197,7 @@ def prior(
         [
             own_sd,
             np.repeat([priors.half_saturation_log_sd, slope_sd, first_sd, second_sd], n),
+            np.ones(n * n_steps),
             np.full(n_signed, priors.signed_log_sd),
             [priors.noise_log_sd],
             np.ones(n_sampled_columns),
@@ -242,10 +234,11 @@ def kinds_of(inputs: Inputs) -> tuple[str, str, bool]:
 
 
 def split_theta(theta: Array, inputs: Inputs) -> tuple[Array, Array, Array, Array, Array]:
-    """Media parameters (n_draws, 5, n_channels), log signed, log noise sd, sampled coefficients, synergies of pairs."""
-    at_signed = BLOCKS * inputs.n_channels
+    """Media parameters (n_draws, 5 + n_steps, n_channels), log signed, log noise sd, coefficients, synergies."""
+    n_blocks = BLOCKS + inputs.wander.shape[1]
+    at_signed = n_blocks * inputs.n_channels
     at_noise = at_signed + len(inputs.signed)
-    media = theta[:, :at_signed].reshape(len(theta), BLOCKS, inputs.n_channels)
+    media = theta[:, :at_signed].reshape(len(theta), n_blocks, inputs.n_channels)
     at_pairs = theta.shape[1] - len(inputs.pairs)
     signed, noise = theta[:, at_signed:at_noise], theta[:, at_noise]
     return media, signed, noise, theta[:, at_noise + 1 : at_pairs], theta[:, at_pairs:]

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 GEOMETRIC, DELAYED, WEIBULL_PDF, WEIBULL_CDF = range(4)
 HILL, TANH, WEIBULL = range(3)
@@ -43,7 +44,7 @@ def log_density_and_gradient(  # noqa: PLR0913, PLR0917 (compiled code takes arr
     scale: Array,
     prior_mean: Array,
     prior_root: Array,
-    form: NDArray[np.int64],
+    form: Ints,
     kpi: Array,
     padded: Array,
     signed: Array,
@@ -51,7 +52,9 @@ def log_density_and_gradient(  # noqa: PLR0913, PLR0917 (compiled code takes arr
     singular: Array,
     lift_tests: Array,
     partner_levels: Array,
-    pairs: NDArray[np.int64],
+    pairs: Ints,
+    wander: Array,
+    at_tests: Array,
 ) -> tuple[float, Array]:
     """Log posterior density of u, up to a constant, with its gradient.
 
@@ -62,8 +65,8 @@ def log_density_and_gradient(  # noqa: PLR0913, PLR0917 (compiled code takes arr
     ----------
     u, start : (n_free,); scale (n_free, n_free).
     prior_mean, prior_root : (n_theta,), (n_theta, n_free). theta holds, each for all channels, log effect, log half
-        saturation, log slope, then the two parameters of the carry-over; then the log of the coefficients of `signed`,
-        the log noise sd, in the joint form the standardised coefficients of the basis.
+        saturation, log slope, the two parameters of the carry-over, the steps of its walk; then the log of the
+        coefficients of `signed`, the log noise sd, in the joint form the standardised coefficients of the basis.
     form : (4,) kind of carry-over, of saturation, their order, the form of the likelihood.
     kpi : (n_weeks,) in mean KPIs.
     padded : (n_channels, max_lag + n_weeks) media of the weeks before the first and of the weeks, in their means.
@@ -73,21 +76,22 @@ def log_density_and_gradient(  # noqa: PLR0913, PLR0917 (compiled code takes arr
         error.
     partner_levels : (n_tests, n_channels) media of every channel in the weeks of each test.
     pairs : (n_pairs, 2) channels that interact; theta ends with what each brings on top at the mean of both shares.
+    wander, at_tests : (n_weeks, n_steps), (n_tests, n_steps) of `varying`; without steps effects are constant.
     """
     z = start + scale @ u
     theta = prior_mean + prior_root @ z
-    by_theta = np.zeros(len(theta))
+    grad = np.zeros(len(theta))
     value = _log_likelihood(
-        theta, form, kpi, padded, signed, basis, singular, lift_tests, partner_levels, pairs, by_theta
+        theta, form, kpi, padded, signed, basis, singular, lift_tests, partner_levels, pairs, wander, at_tests, grad
     )
     value -= 0.5 * (z @ z)
-    return value, scale.T @ (prior_root.T @ by_theta - z)
+    return value, scale.T @ (prior_root.T @ grad - z)
 
 
 @jit
 def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
     theta: Array,
-    form: NDArray[np.int64],
+    form: Ints,
     kpi: Array,
     padded: Array,
     signed: Array,
@@ -95,21 +99,25 @@ def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
     singular: Array,
     lift_tests: Array,
     partner_levels: Array,
-    pairs: NDArray[np.int64],
+    pairs: Ints,
+    wander: Array,
+    at_tests: Array,
     gradient: Array,
 ) -> float:
     """Log likelihood of theta; adds its gradient to `gradient`."""
     n_weeks, n_channels = len(kpi), len(padded)
     n_signed, n_basis = len(signed), len(singular)
-    at_signed = BLOCKS * n_channels
+    n_blocks = BLOCKS + wander.shape[1]
+    at_signed = n_blocks * n_channels
     at_noise = at_signed + n_signed
     share = np.empty((n_channels, n_weeks))
-    by_parameter = np.empty((BLOCKS - 1, n_channels, n_weeks))  # derivative of the share by half saturation, ...
+    by_parameter = np.empty((n_blocks - 1, n_channels, n_weeks))  # derivative of the share by half saturation, ...
     mean_share, ceiling, by_ceiling = np.empty(n_channels), np.empty(n_channels), np.zeros(n_channels)
     idle = np.zeros(n_channels)
     residual = kpi.copy()
     for c in range(n_channels):
         _share(form, padded[c], theta, c, n_channels, share[c], by_parameter[:, c])
+        _walk(theta[BLOCKS * n_channels + c : at_signed : n_channels], wander, share[c], by_parameter[:, c])
         mean_share[c] = share[c].mean()
         if mean_share[c] <= 0.0:  # a channel that never spent has its effect at a spend of 1
             idle[c] = 1.0
@@ -139,14 +147,14 @@ def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
     for j in range(n_signed):
         gradient[at_signed + j] += np.exp(theta[at_signed + j]) * (weighted @ signed[j])
     value += _lift_likelihood(
-        form[1], lift_tests, partner_levels, pairs, theta, ceiling, synergy, by_ceiling, by_synergy, gradient
+        form[1], lift_tests, partner_levels, pairs, at_tests, theta, ceiling, synergy, by_ceiling, by_synergy, gradient
     )
     _pair_gradient(pairs, weighted, synergy, by_synergy, share, mean_share, by_parameter, gradient)
     for c in range(n_channels):
         by_ceiling[c] += weighted @ share[c]
         by_effect = by_ceiling[c] * ceiling[c]
         gradient[c] += by_effect
-        for block in range(BLOCKS - 1):
+        for block in range(n_blocks - 1):
             at = (block + 1) * n_channels + c
             gradient[at] += ceiling[c] * (weighted @ by_parameter[block, c])
             gradient[at] -= by_effect * by_parameter[block, c].mean() / mean_share[c]
@@ -160,7 +168,7 @@ def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
 
 @jit
 def _pair_gradient(
-    pairs: NDArray[np.int64],
+    pairs: Ints,
     weighted: Array,
     synergy: Array,
     by_synergy: Array,
@@ -178,20 +186,12 @@ def _pair_gradient(
         for side in range(2):
             c, partner = pairs[p, side], pairs[p, 1 - side]
             by_share = synergy[p] * (weighted * share[partner] - by_synergy[p] / (mean_share[c] * n_weeks))
-            for block in range(BLOCKS - 1):
+            for block in range(len(by_parameter)):
                 gradient[(block + 1) * n_channels + c] += by_share @ by_parameter[block, c]
 
 
 @jit
-def _share(
-    form: NDArray[np.int64],
-    media: Array,
-    theta: Array,
-    c: int,
-    n_channels: int,
-    share: Array,
-    by_parameter: Array,
-) -> None:
+def _share(form: Ints, media: Array, theta: Array, c: int, n_channels: int, share: Array, by_parameter: Array) -> None:
     """Fill the share of the ceiling reached each week and its derivatives by the channel's last four parameters."""
     n_weeks = len(share)
     n_lags = len(media) - n_weeks + 1
@@ -224,8 +224,7 @@ def _share(
             bends[t] = slope * (log_spend - log_half) * rise
     for t in range(n_weeks):
         share[t] = 0.0
-        for block in range(BLOCKS - 1):
-            by_parameter[block, t] = 0.0
+        by_parameter[: BLOCKS - 1, t] = 0.0
         for lag in range(n_lags):
             at = n_lags - 1 + t - lag
             share[t] += weight[lag] * reached[at]
@@ -233,6 +232,16 @@ def _share(
             by_parameter[1, t] += weight[lag] * bends[at]
             by_parameter[2, t] += by_first[lag] * reached[at]
             by_parameter[3, t] += by_second[lag] * reached[at]
+
+
+@jit
+def _walk(steps: Array, wander: Array, share: Array, by_parameter: Array) -> None:
+    """Multiply a channel's share, with its derivatives, by the walk of its effect; add derivatives by the steps."""
+    for t in range(len(share) if len(steps) else 0):
+        factor = np.exp(wander[t] @ steps)
+        share[t] *= factor
+        by_parameter[: BLOCKS - 1, t] *= factor
+        by_parameter[BLOCKS - 1 :, t] = share[t] * wander[t]
 
 
 @jit
@@ -322,7 +331,8 @@ def _lift_likelihood(  # noqa: PLR0913, PLR0917 (as above)
     kind: int,
     tests: Array,
     partner_levels: Array,
-    pairs: NDArray[np.int64],
+    pairs: Ints,
+    at_tests: Array,
     theta: Array,
     ceiling: Array,
     synergy: Array,
@@ -349,6 +359,9 @@ def _lift_likelihood(  # noqa: PLR0913, PLR0917 (as above)
                 gain += sign * reached
                 by_half -= sign * slope * rise
                 by_slope += sign * slope * (log_spend - log_half) * rise
+        at_steps = slice(BLOCKS * n_channels + c, (BLOCKS + at_tests.shape[1]) * n_channels, n_channels)
+        factor = np.exp((at_tests[i] * theta[at_steps]).sum())
+        gain, by_half, by_slope = factor * gain, factor * by_half, factor * by_slope
         raised = ceiling[c]
         for p in range(len(pairs)):
             raised += synergy[p] * _partner_share(kind, pairs[p], c, partner_levels[i], theta)[0]
@@ -358,6 +371,7 @@ def _lift_likelihood(  # noqa: PLR0913, PLR0917 (as above)
         by_ceiling[c] += pull * gain
         gradient[n_channels + c] += pull * raised * by_half
         gradient[2 * n_channels + c] += pull * raised * by_slope
+        gradient[at_steps] += pull * raised * gain * at_tests[i]
         for p in range(len(pairs)):
             reached, by_partner_half, by_partner_slope, partner = _partner_share(
                 kind, pairs[p], c, partner_levels[i], theta
@@ -369,9 +383,7 @@ def _lift_likelihood(  # noqa: PLR0913, PLR0917 (as above)
 
 
 @jit
-def _partner_share(
-    kind: int, pair: NDArray[np.int64], c: int, levels: Array, theta: Array
-) -> tuple[float, float, float, int]:
+def _partner_share(kind: int, pair: Ints, c: int, levels: Array, theta: Array) -> tuple[float, float, float, int]:
     """Share that the partner of c in a pair reaches at its level, by its log half saturation, by its log slope, itself.
 
     All 0 where c is not of the pair, or the partner did not run.

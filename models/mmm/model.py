@@ -43,16 +43,18 @@ def joint_model(inputs: Inputs, config: MMMConfig) -> pm.Model:
         z = pm.Normal("z", 0.0, 1.0, shape=inputs.n_free)
         theta = inputs.prior_mean + pt.dot(inputs.prior_root, z)
         effect, half, slope, first, second = (theta[i * n : (i + 1) * n] for i in range(BLOCKS))
-        noise = pt.exp(theta[BLOCKS * n + n_signed])
+        at_signed = (BLOCKS + inputs.wander.shape[1]) * n
+        steps = theta[BLOCKS * n : at_signed].reshape((-1, n))
+        noise = pt.exp(theta[at_signed + n_signed])
         curve = _curve(config, half, pt.exp(slope), pt)
-        share = _carried(inputs, config, first, second, curve, pt)
+        share = _carried(inputs, config, first, second, curve, pt) * pt.exp(pt.dot(inputs.wander, steps))
         idle = inputs.media[:, config.max_lag_weeks :].sum(axis=1) == 0
         mean_share = pt.where(idle, curve(np.ones((1, n)))[0], share.mean(axis=0))
         ceiling = pt.exp(effect) / mean_share
         mean = pt.dot(share, ceiling)
-        mean += pt.dot(pt.exp(theta[BLOCKS * n : BLOCKS * n + n_signed]), inputs.signed_columns)
+        mean += pt.dot(pt.exp(theta[at_signed : at_signed + n_signed]), inputs.signed_columns)
         at_pairs = len(inputs.prior_mean) - len(inputs.pairs)
-        mean += pt.dot(inputs.basis * inputs.singular, theta[BLOCKS * n + n_signed + 1 : at_pairs])
+        mean += pt.dot(inputs.basis * inputs.singular, theta[at_signed + n_signed + 1 : at_pairs])
         synergy = [theta[at_pairs + p] / (mean_share[a] * mean_share[b]) for p, (a, b) in enumerate(inputs.pairs)]
         for (a, b), each in zip(inputs.pairs, synergy, strict=True):
             mean += each * share[:, a] * share[:, b]
@@ -68,7 +70,8 @@ def joint_model(inputs: Inputs, config: MMMConfig) -> pm.Model:
             raised, partners = ceiling[at], curve(inputs.lift.partner_levels)
             for (a, b), each in zip(inputs.pairs, synergy, strict=True):
                 raised += each * ((at == a) * partners[:, b] + (at == b) * partners[:, a])
-            lift = rows[:, 3] * raised * (reached[1] - reached[0])
+            then = pt.exp((inputs.lift.wander * steps[:, at].T).sum(axis=1))
+            lift = rows[:, 3] * raised * then * (reached[1] - reached[0])
             pm.Normal("lift", lift, rows[:, 5], observed=rows[:, 4])
     return model
 

@@ -12,8 +12,10 @@ from models.mmm.config import MMMConfig, RoasPrior
 from models.mmm.data import WEEK, MMMData
 from models.mmm.fitted import FittedMMM
 from models.mmm.inputs import Inputs, kinds_of, split_theta
+from models.mmm.likelihood import BLOCKS
 from models.mmm.media import carried_share, lag_weights
 from models.mmm.results import roas
+from models.mmm.varying import path
 
 Array = NDArray[np.float64]
 N_DRAWS = 2000
@@ -45,6 +47,7 @@ def draw_from_prior(inputs: Inputs, rng: np.random.Generator) -> tuple[Array, Ar
     first = np.exp(media[:, 3]) if kinds[0].startswith("weibull") else 1.0 / (1.0 + np.exp(-media[:, 3]))
     weights = lag_weights(kinds[0], first, shape, n_lags - 1)
     share = carried_share(inputs.media.T[n_lags - 1 :], weights, half, slope, kinds[1], kinds[2])[0]
+    share *= path(media[:, BLOCKS:], inputs.wander)[0]
     reached = np.where(share.sum(axis=0) > 0, share.mean(axis=0), 1.0)
     coefficients = sampled[0] if inputs.is_joint else rng.standard_normal(len(inputs.singular))
     mean = share @ (effect[0] / reached) + np.exp(log_signed[0]) @ inputs.signed_columns

@@ -12,6 +12,7 @@ from models.mmm.exposure import media_of
 from models.mmm.fitted import FittedMMM, contributions, expected_kpi, loss_without
 from models.mmm.interactions import pairs_of, raised_ceiling
 from models.mmm.media import mean_spend, saturation, saturation_gradient
+from models.mmm.varying import path, wander
 from models.response import ResponseCurves
 
 YEAR_WEEKS = 52  # the level that a multiplicative effect acts on: a year of weeks, so that no season is in it
@@ -32,12 +33,15 @@ def recent_spend(fitted: FittedMMM) -> Array:
 
 
 def drift(fitted: FittedMMM) -> Array:
-    """Today's effectiveness over the mean of the fitted weeks: (n_draws, n_channels), mean 1.
+    """Today's effectiveness over the typical one of the fitted weeks: (n_draws, n_channels); mean 1 if none is fitted.
 
     The fit sees the mean effect of its weeks; the next euro meets today's. Log effects are taken to wander by
     `drift_per_year`, as they are where lift tests grow old. The last value of a random walk over T years lies away
-    from the walk's mean with variance drift_per_year^2 * T / 3.
+    from the walk's mean with variance drift_per_year^2 * T / 3. Where the fit follows the walk, it is the walk's last
+    week.
     """
+    if fitted.config.varying_weeks:
+        return path(fitted.steps, wander(fitted.data.n_weeks, fitted.config)[-1:])[:, 0]
     years = fitted.data.n_weeks * WEEK_DAYS / YEAR_DAYS
     sd = fitted.config.drift_per_year * np.sqrt(years / 3.0)
     white = np.random.default_rng([fitted.config.seed, 5]).standard_normal(fitted.ceiling.shape)

@@ -22,6 +22,7 @@ from models.mmm.data import LiftTest, MMMData, control_matrix
 from models.mmm.design import Design
 from models.mmm.fitted import FittedMMM
 from models.mmm.interactions import pairs_of
+from models.mmm.varying import wander
 
 FORMAT = 1
 MEDIA = ("ceiling", "half_saturation", "slope", "decay", "carry_shape")
@@ -60,6 +61,8 @@ def save(fitted: FittedMMM, folder: Path) -> None:
     draws = {"noise_sd": fitted.noise_sd}
     for parameter in MEDIA:
         draws |= {f"{parameter}:{name}": getattr(fitted, parameter)[:, i] for i, name in enumerate(data.channels)}
+    for step in range(fitted.steps.shape[1]):
+        draws |= {f"step_{step}:{name}": fitted.steps[:, step, i] for i, name in enumerate(data.channels)}
     pairs = pairs_of(data, fitted.config)
     draws |= {f"synergy:{one}:{other}": fitted.synergy[:, p] for p, (one, other) in enumerate(pairs)}
     draws |= {f"coefficient:{name}": fitted.coefficients[:, i] for i, name in enumerate(design.names)}
@@ -99,6 +102,7 @@ def _assembled(about: dict[str, Any], series: pl.DataFrame, draws: pl.DataFrame)
     media = {p: _matrix(draws, p, channels) for p in MEDIA}
     data, config = _data(about, series), _config(about.get("config", {}))
     pairs = tuple(f"{one}:{other}" for one, other in pairs_of(data, config))
+    n_steps = wander(data.n_weeks, config).shape[1]
     return FittedMMM(
         data=data,
         config=config,
@@ -112,6 +116,9 @@ def _assembled(about: dict[str, Any], series: pl.DataFrame, draws: pl.DataFrame)
             prior_sd=np.array(design["prior_sd"]),
         ),
         **media,
+        steps=np.stack([_matrix(draws, f"step_{step}", channels) for step in range(n_steps)], axis=1)
+        if n_steps
+        else np.empty((len(draws), 0, len(channels))),
         synergy=_matrix(draws, "synergy", pairs),
         coefficients=_matrix(draws, "coefficient", names),
         noise_sd=draws["noise_sd"].to_numpy(),

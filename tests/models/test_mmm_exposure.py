@@ -129,7 +129,7 @@ def test_the_money_of_a_test_bought_exposure_at_its_own_price() -> None:
         exposure={"a": np.full(n, 100.0)},
     )
     np.testing.assert_array_equal(media_of(data)[:, 0], 100.0)
-    rows = lift_inputs(data, np.array([100.0]), 1.0).rows
+    rows = lift_inputs(data, np.array([100.0]), 1.0, MMMConfig()).rows
     np.testing.assert_allclose(rows[0, 1:4], [1.0, 2.0, 2.0])
 
 

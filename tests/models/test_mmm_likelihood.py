@@ -13,6 +13,7 @@ from models.mmm.inputs import Inputs, make_inputs, split_theta
 from models.mmm.interactions import joint_media, raised_ceiling
 from models.mmm.media import carried_share, lag_weights, saturation
 from models.mmm.model import joint_model
+from models.mmm.varying import path
 from tests.models.mmm_simulator import simulate
 
 ADSTOCK = ("geometric", "delayed", "weibull_pdf", "weibull_cdf")
@@ -43,6 +44,7 @@ def media_of(
     weights = lag_weights(config.adstock, first, shape, config.max_lag_weeks)
     spend = inputs.media.T[config.max_lag_weeks :]
     share = carried_share(spend, weights, half, slope, config.saturation, config.order == "adstock_first")[0]
+    share *= path(media[:, 5:], inputs.wander)[0]
     idle = share.sum(axis=0) == 0
     ceiling = effect[0] / np.where(idle, saturation(config.saturation, np.ones(1), half, slope)[0], share.mean(axis=0))
     mean_share = share.mean(axis=0)
@@ -59,12 +61,13 @@ def dense_log_density(z: np.ndarray, config: MMMConfig, inputs: Inputs) -> float
     covariance = sigma**2 * np.eye(n_weeks) + (inputs.basis * inputs.singular**2) @ inputs.basis.T
     total = stats.multivariate_normal(media, covariance).logpdf(inputs.kpi) + 0.5 * n_weeks * np.log(2 * np.pi)
     half, slope = np.exp(theta[n : 2 * n]), np.exp(theta[2 * n : 3 * n])
-    for (index, before, after, weeks, lift, lift_se), at in zip(
-        inputs.lift.rows, inputs.lift.partner_levels, strict=True
+    then = path(split_theta(theta[None], inputs)[0][:, 5:], inputs.lift.wander)[0]
+    for i, ((index, before, after, weeks, lift, lift_se), at) in enumerate(
+        zip(inputs.lift.rows, inputs.lift.partner_levels, strict=True)
     ):
         c = int(index)
         one = (ceiling[None], synergy[None], inputs.pairs, config.saturation, at, half[None], slope[None])
-        raised = raised_ceiling(*one)[0, c]
+        raised = then[i, c] * raised_ceiling(*one)[0, c]
         ends = (saturation(config.saturation, np.array(x), half[c], slope[c]) for x in (before, after))
         low, high = ends
         total -= 0.5 * ((lift - weeks * raised * (high - low)) / lift_se) ** 2
@@ -73,9 +76,13 @@ def dense_log_density(z: np.ndarray, config: MMMConfig, inputs: Inputs) -> float
 
 PAIRED = {"interactions": (("brand_search", "video"), ("social", "brand_search"))}  # both tested channels, one twice
 PAIRED_FORMS = [*(form | PAIRED for form in (FORMS[0], FORMS[5], FORMS[10])), {"link": "log"} | PAIRED]
+VARYING = {"varying_weeks": 9, "drift_per_year": 0.8}  # five steps in 40 weeks
+VARYING_FORMS = [*(form | VARYING for form in (FORMS[0], FORMS[5], FORMS[11])), {"link": "log"} | VARYING]
 
 
-@pytest.mark.parametrize("form", [*FORMS, *PAIRED_FORMS], ids=lambda form: "-".join(map(str, form.values())))
+@pytest.mark.parametrize(
+    "form", [*FORMS, *PAIRED_FORMS, *VARYING_FORMS], ids=lambda form: "-".join(map(str, form.values()))
+)
 def test_density_and_gradient_agree_with_the_dense_covariance(form: dict[str, str]) -> None:
     config, inputs = case(**form)
     density = sampler.log_density(inputs)
@@ -90,7 +97,11 @@ def test_density_and_gradient_agree_with_the_dense_covariance(form: dict[str, st
     np.testing.assert_allclose(gradient, differences, rtol=1e-4, atol=1e-5 * np.abs(gradient).max())
 
 
-@pytest.mark.parametrize("form", [{"integrated": False}, {"noise": "student_t"} | PAIRED], ids=["normal", "student_t"])
+@pytest.mark.parametrize(
+    "form",
+    [{"integrated": False}, {"noise": "student_t"} | PAIRED, {"integrated": False} | VARYING],
+    ids=["normal", "student_t", "varying"],
+)
 def test_the_joint_density_agrees_with_pymc(form: dict[str, object]) -> None:
     """Independent implementation: the same model written in PyMC, its gradient derived by PyTensor."""
     config, inputs = case(**form)

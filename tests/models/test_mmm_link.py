@@ -180,10 +180,10 @@ def test_a_lift_counts_against_the_kpi_of_its_weeks(company: MMMData) -> None:
     last = date.fromordinal(first.toordinal() + 13)
     test = LiftTest(channel="tv", start_date=first, end_date=last, spend_change=200.0, lift=200.0, lift_se=22.0)
     data = replace(company, kpi=kpi, lift_tests=(test,))
-    rows = lift_inputs(data, np.ones(2), 1.0, link="log").rows
+    rows = lift_inputs(data, np.ones(2), 1.0, MMMConfig(link="log", drift_per_year=0.0)).rows
     np.testing.assert_allclose(rows[0, 3:], [1.0, np.log(1.1), 0.01])
     taken = replace(test, lift=-2500.0, spend_change=-data.spend[50:52, 1].sum())
-    lost = lift_inputs(replace(data, lift_tests=(taken,)), np.ones(2), 1.0, link="log")
+    lost = lift_inputs(replace(data, lift_tests=(taken,)), np.ones(2), 1.0, MMMConfig(link="log", drift_per_year=0.0))
     assert len(lost.rows) == 0
     assert "takes away all of the KPI" in lost.notes[0]
 

@@ -98,7 +98,7 @@ def test_lift_tests_are_read_at_the_level_of_their_weeks() -> None:
         lift_se=2.0,
     )
     scale = np.array([2.0, 4.0])
-    rows = lift_inputs(replace(data, lift_tests=(test,)), scale, kpi_scale=100.0).rows
+    rows = lift_inputs(replace(data, lift_tests=(test,)), scale, 100.0, MMMConfig(drift_per_year=0.0)).rows
     level = (7 * data.spend[1, 1] + 3 * data.spend[2, 1]) / 10
     expected = [1.0, level / 4, (level + 5 / (10 / 7)) / 4, 10 / 7, 0.08, 0.02]
     np.testing.assert_allclose(rows, [expected])
@@ -115,7 +115,7 @@ def test_lift_tests_are_read_at_the_level_of_their_weeks() -> None:
 def test_a_lift_test_that_cannot_be_used_is_named(changes: dict, message: str) -> None:
     sound = {"channel": "channel_0", "start_date": date(2024, 1, 8), "end_date": date(2024, 1, 21), "spend_change": 5.0}
     data = replace(toy(), lift_tests=(LiftTest(**(sound | changes), lift=1.0, lift_se=1.0),))
-    inputs = lift_inputs(data, np.ones(2), 1.0)
+    inputs = lift_inputs(data, np.ones(2), 1.0, MMMConfig())
     assert len(inputs.rows) == 0
     assert [bool(re.search(message, note)) for note in inputs.notes] == [True]
 
@@ -244,8 +244,11 @@ def test_the_design_goes_on_after_the_fitted_weeks() -> None:
 
 
 def test_media_take_five_to_sixty_percent_before_data_speak() -> None:
-    spend = np.array([3.0, 2.0, 1.0, 1.0, 1.0, 0.2])
-    mean, root = prior(tuple("abcdef"), spend, 1.0, 0.2, MMMConfig())
+    n, spend = 30, np.array([3.0, 2.0, 1.0, 1.0, 1.0, 0.2])
+    kpi = 1.0 + 0.1 * np.sin(np.arange(n))
+    weeks = np.datetime64("2024-01-01") + WEEK * np.arange(n)
+    data = MMMData(week_start=weeks, kpi=kpi, channels=tuple("abcdef"), spend=np.tile(spend, (n, 1)))
+    mean, root = prior(data, MMMConfig(), 0.2)
     z = np.random.default_rng(0).standard_normal((20_000, root.shape[1]))
     total = np.exp(mean + z @ root.T)[:, :6].sum(axis=1)
     low, high = np.quantile(total, [0.05, 0.9])
