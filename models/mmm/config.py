@@ -12,6 +12,7 @@ Order = Literal["adstock_first", "saturation_first"]
 Noise = Literal["normal", "student_t"]
 Link = Literal["identity", "log"]
 MediaVariable = Literal["impressions", "clicks"]
+Backend = Literal["numba", "jax"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,7 @@ class MMMConfig:
     draws: int = 1000  # per chain; every second one is worth an independent one
     tune: int = 500  # steps per chain that find step size and scales, then are thrown away
     seed: int = 1  # of a fit on its own; a run hands in its own seed
+    backend: Backend = "numba"  # what computes the density; jax: same posterior, on a CPU 2.5 times slower
     target_accept: float = 0.95  # below, some posteriors diverge
     kept_draws: int = 1000  # draws kept of all chains, evenly thinned
     adstock: Adstock = "geometric"  # how an effect is spread over the weeks after the spend

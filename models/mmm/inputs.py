@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.mmm import likelihood
-from models.mmm.config import Link, MMMConfig
+from models.mmm.config import Backend, Link, MMMConfig
 from models.mmm.data import MMMData
 from models.mmm.design import Design, fitted_columns
 from models.mmm.exposure import media_of
@@ -46,10 +46,12 @@ class Inputs:
         basis * singular * rotation'.
     pairs : (n_pairs, 2) channels that interact.
     wander : (n_weeks, n_steps) of `varying`.
+    backend : what computes the density of these arrays.
     free, signed : indices of these columns, of those with a believed sign, in the design; signs (n_signed,) +1 or -1.
     """
 
     link: Link
+    backend: Backend
     kpi_centre: float
     kpi_scale: float
     media_scale: Array
@@ -134,6 +136,7 @@ def make_inputs(data: MMMData, design: Design, config: MMMConfig) -> Inputs:
     )
     return Inputs(
         link=config.link,
+        backend=config.backend,
         kpi_centre=kpi_centre,
         kpi_scale=kpi_scale,
         media_scale=media_scale,

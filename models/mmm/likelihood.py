@@ -238,7 +238,7 @@ def _share(form: Ints, media: Array, theta: Array, c: int, n_channels: int, shar
 def _walk(steps: Array, wander: Array, share: Array, by_parameter: Array) -> None:
     """Multiply a channel's share, with its derivatives, by the walk of its effect; add derivatives by the steps."""
     for t in range(len(share) if len(steps) else 0):
-        factor = np.exp(wander[t] @ steps)
+        factor = np.exp((wander[t] * steps).sum())
         share[t] *= factor
         by_parameter[: BLOCKS - 1, t] *= factor
         by_parameter[BLOCKS - 1 :, t] = share[t] * wander[t]
@@ -278,7 +278,7 @@ def _lag_weights(kind: int, first: float, second: float, n_lags: int) -> tuple[A
             by_first[lag] = away * away * (1.0 - keep)
             by_second[lag] = -2.0 * away * shape * log_keep
         elif kind == WEIBULL_PDF:
-            level = min(shape * (np.log(lag + 1.0) - first), 50.0)
+            level = min(shape * (np.log(lag + 1.0) - first), 600.0)  # e^50 would drown the other terms
             weight[lag] = second - first + (shape - 1.0) * (np.log(lag + 1.0) - first) - np.exp(level)
             by_first[lag] = shape * (np.exp(level) - 1.0)
             by_second[lag] = 1.0 + level * (1.0 - np.exp(level))

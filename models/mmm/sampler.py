@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import arviz as az
@@ -64,8 +63,17 @@ class Sample:
 
 
 def log_density(inputs: Inputs, coordinates: Coordinates | None = None) -> Callable[[Array], tuple[float, Array]]:
-    """Log posterior density with its gradient, by u; by z where there are no coordinates."""
+    """Log posterior density with its gradient, by u; by z where there are no coordinates. Threads may share it.
+
+    Raises
+    ------
+    ConfigError : the inputs ask for JAX, which is not installed.
+    """
     at = coordinates or Coordinates(start=np.zeros(inputs.n_free), scale=np.eye(inputs.n_free))
+    if inputs.backend == "jax":
+        from models.mmm import jax_density
+
+        return jax_density.log_density(inputs, at.start, at.scale)
     arrays = inputs.arrays()
     return lambda u: log_density_and_gradient(np.ascontiguousarray(u), at.start, at.scale, *arrays)
 
@@ -111,17 +119,14 @@ def sample(inputs: Inputs, config: MMMConfig, coordinates: Coordinates) -> Sampl
 
 
 def _run(inputs: Inputs, config: MMMConfig, at: Coordinates) -> Sample:
-    arrays, n = inputs.arrays(), inputs.n_free
-
-    def density() -> Callable[[Array], tuple[float, Array]]:
-        return partial(_density, at.start, at.scale, arrays)
+    n, density = inputs.n_free, log_density(inputs, at)
 
     def expand(_seed: int, _second: int, _chain: int) -> Callable[[Array], dict[str, Array]]:
         return lambda u: {"z": at.start + at.scale @ u}
 
     model = nutpie.compiled_pyfunc.from_pyfunc(
         n,
-        density,
+        lambda: density,
         expand,
         [np.dtype("float64")],
         [(n,)],
@@ -147,7 +152,3 @@ def _run(inputs: Inputs, config: MMMConfig, at: Coordinates) -> Sample:
         ess_min=min(float(az.ess(posterior, method=method)["z"].min()) for method in ("bulk", "tail")),
         divergences=int(result["sample_stats"]["diverging"].to_numpy().sum()),
     )
-
-
-def _density(start: Array, scale: Array, arrays: tuple[Any, ...], u: Array) -> tuple[float, Array]:
-    return log_density_and_gradient(u, start, scale, *arrays)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from models.mmm import sampler
+from models.mmm import likelihood, sampler
 from models.mmm.config import MMMConfig
 from models.mmm.design import make_design
 from models.mmm.inputs import Inputs, make_inputs, split_theta
@@ -132,6 +132,13 @@ def test_integrating_out_is_the_joint_density_maximised_up_to_the_determinant() 
         at_best = sampler.log_density(joint)(np.concatenate([z, best]))[0]
         gaps.append(sampler.log_density(inputs)(z)[0] - at_best - 0.5 * np.log(sigma**2 / total).sum())
     np.testing.assert_allclose(gaps, gaps[0], atol=1e-8)
+
+
+@pytest.mark.parametrize(("first", "second"), [(-3.0, 3.4), (0.4, 0.3), (2.0, 2.5)])
+def test_a_weibull_carry_over_weighs_its_lags_as_contributions_do_however_steep(first: float, second: float) -> None:
+    found, *slopes = likelihood._lag_weights(likelihood.WEIBULL_PDF, first, second, 9)
+    np.testing.assert_allclose(found, lag_weights("weibull_pdf", np.exp(first), np.exp(second), 8).ravel(), atol=1e-12)
+    assert np.isfinite(slopes).all()
 
 
 def test_far_away_points_have_no_density_but_do_not_break() -> None:
