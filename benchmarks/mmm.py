@@ -135,7 +135,9 @@ def mmm_demo(folder: Path) -> list[str]:
     for seed in DEMO_SEEDS:
         workspace = folder / f"demo-{seed}"
         subprocess.run([marginal, "demo", str(workspace), "--seed", str(seed), "--only-files"], check=True)
-        subprocess.run([marginal, "run", "-w", str(workspace), "--only=ingest", "--only=build"], check=True)
+        subprocess.run(
+            [marginal, "run", "-w", str(workspace), "--only=ingest", "--only=check", "--only=build"], check=True
+        )
         data, truth = demo_data(workspace)
         fitted = fit(data, MMMConfig(seed=seed))
         true = {name: np.array([truth[channel][name] for channel in data.channels]) for name in truth[data.channels[0]]}

@@ -23,6 +23,7 @@ from clv_scale import clv_scale
 from faults import faults
 from ingest import ingest
 from mmm import mmm, mmm_calibration, mmm_demo, mmm_gate, mmm_plans, mmm_second, mmm_stability
+from mmm_geo import mmm_geo
 from mmm_speed import mmm_speed
 from plans import plan_stability, true_gain, verdict_of
 
@@ -148,6 +149,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
     "mmm_demo": ("Mix model: ten demo companies", mmm_demo),
     "mmm_second": ("Mix model: a second generator", mmm_second),
     "mmm_plans": ("Plans beside pymc-marketing's optimiser", mmm_plans),
+    "mmm_geo": ("Mix model by geo: scale, pooling, Meridian", mmm_geo),
     "mmm_calibration": ("Mix model: simulation-based calibration", mmm_calibration),
     "mmm_speed": ("Mix model: speed", mmm_speed),
     "mmm_gate": ("Mix model: verdicts on public data", mmm_gate),

@@ -17,7 +17,7 @@ OUT_TABLES = (  # run_log and data_quality are still being written; plans are ch
     *("customer_value", "channel_value", "new_customer_value", "early_value", "value_contribution", "value_holdout"),
     *("cohort_curve", "cohort_profile", "channel_scorecard", "click_value", "keyword_value", "feature_contribution"),
     *("uplift", "experiment_readout", "attribution", "evidence"),
-    *("mmm_channel", "mmm_week", "mmm_channel_detail", "response_curve"),
+    *("mmm_channel", "mmm_week", "mmm_channel_detail", "mmm_geo", "response_curve"),
     *("bid_elasticity", "bid_curve", "bid_experiment", "bid_plan"),
     *("forecast", "backtest", "drift", "trigger", "model_run", "decision_review"),
 )

@@ -8,6 +8,7 @@ from models.run import Run
 from tasks.bidding import estimate_elasticity
 from tasks.click_value import train_conversion, value_clicks
 from tasks.early_value import serve_values, train_early_value, value_new_customers, value_new_customers_by_channel
+from tasks.geo_training import train_mmm_geo
 from tasks.scorecard import draw_cohort_curves, profile_customers, score_channels
 from tasks.trained import Trained
 from tasks.training import train_mmm
@@ -18,12 +19,15 @@ from tasks.valuing import train_clv, value_customers
 def retrain(run: Run, settings: Settings, force: bool) -> Outcome:
     """Fit the models whose inputs are there and for which enough new days have come, then value what they can."""
     every_days = settings.retrain.every_days
-    trained = (
+    trained: tuple[Trained, ...] = (
         train_clv(run, settings.clv, every_days, force),
         train_early_value(run, settings.early_value, settings.clv, every_days, force),
         train_conversion(run, settings.conversion, every_days, force),
         train_mmm(run, settings.mmm, settings.gate, settings.kpi.value, every_days, force),
     )
+    if settings.mmm_geo.enabled:
+        geo = settings.mmm_geo
+        trained += (train_mmm_geo(run, settings.mmm, geo, settings.gate, settings.kpi.value, every_days, force),)
     value_customers(run, settings.clv)
     serve_values(run, settings.clv)
     value_new_customers(run, settings.clv)

@@ -27,6 +27,7 @@ from models.forecast import ForecastConfig
 from models.gate import GateConfig
 from models.limits import AllocationConfig
 from models.mmm.config import MMMConfig
+from models.mmm.geo import GeoConfig
 from models.new_customer_value import NewCustomerConfig
 from models.quality import QualityConfig
 from models.roas_change import RoasDropConfig
@@ -122,6 +123,7 @@ class Settings(BaseSettings):
     priority: PriorityConfig = Field(default_factory=PriorityConfig)
     conversion: ConversionConfig = Field(default_factory=ConversionConfig)
     mmm: MMMConfig = Field(default_factory=MMMConfig)
+    mmm_geo: GeoConfig = Field(default_factory=GeoConfig)
     gate: GateConfig = Field(default_factory=GateConfig)
     retrain: RetrainConfig = Field(default_factory=RetrainConfig)
     elasticity: BidCurveConfig = Field(default_factory=BidCurveConfig)

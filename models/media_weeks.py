@@ -1,6 +1,6 @@
 """The mix model's weekly series, put together from the marts' frames."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ def media_weeks(
     controls: pl.DataFrame,
     lift_tests: pl.DataFrame,
     media_variable: Mapping[str, str] | None = None,
+    channels: Sequence[str] | None = None,
 ) -> MMMData:
     """Series over the weeks that both spend and KPI cover.
 
@@ -28,6 +29,7 @@ def media_weeks(
     lift_tests : channel, start_date, end_date, spend_change, lift, lift_se; tests of other channels are left out.
     media_variable : channel -> impressions or clicks, for those whose response is to what people saw; names of other
         channels are passed over.
+    channels : the channels to hold, whether they spent or not; None: those that spent.
 
     Raises
     ------
@@ -35,7 +37,7 @@ def media_weeks(
     """
     wide = spend.pivot("channel", index="week_start", values="spend", sort_columns=True)
     joined = kpi.select("week_start", pl.col("value").alias("__kpi")).join(wide, on="week_start").sort("week_start")
-    channels = tuple(name for name in wide.columns[1:] if float(joined[name].sum()) > 0)
+    channels = tuple(channels or (name for name in wide.columns[1:] if float(joined[name].sum()) > 0))
     names: tuple[str, ...] = ()
     matrix = np.empty((len(joined), 0))
     if not controls.is_empty():

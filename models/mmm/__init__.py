@@ -15,6 +15,12 @@ model         the same model in PyMC, linear part and all
 sampler       the posterior mode, then NUTS on a target made round by it
 quick         an approximation by importance sampling, judged by k-hat
 fit           fit, quick_fit -> FittedMMM; warm start; holdout score
+geo           the hierarchy over geo: shared curves, partially pooled effects, one density
+geo_lift      lift tests on the whole company, read by its geos
+geo_sampler   mode and NUTS for it
+geo_results   fit_geo -> GeoFit; figures and curves of geos and company
+varying       effects that change slowly: the walk's shape, its path
+jax_density   the same density in JAX, for other devices
 fitted        the posterior and what follows from it: contributions, baseline, prediction
 scores        R2, MAPE, CRPS, coverage
 results       channel table, marginal ROAS, response curves

@@ -84,14 +84,14 @@ def _sampled(data: MMMData, config: MMMConfig, previous: FittedMMM | None = None
     inputs = make_inputs(data, design, config)
     check_prior(inputs, data.channels, config)
     earlier = warm_start(previous, data, config, inputs) if previous is not None else None
-    return _finished(sampler.sample(inputs, config, earlier or sampler.mode(inputs)), inputs, data, design, config)
+    return finished(sampler.sample(inputs, config, earlier or sampler.mode(inputs)), inputs, data, design, config)
 
 
 def _approximated(data: MMMData, config: MMMConfig) -> FittedMMM:
     design = make_design(data, config)
     inputs = make_inputs(data, design, config)
     check_prior(inputs, data.channels, config)
-    return _finished(importance_sample(inputs, config), inputs, data, design, config)
+    return finished(importance_sample(inputs, config), inputs, data, design, config)
 
 
 def _confounding_resolved(data: MMMData, config: MMMConfig, *, may_sample: bool) -> tuple[MMMConfig, tuple[str, ...]]:
@@ -174,7 +174,8 @@ def _parameters(data: MMMData, config: MMMConfig) -> tuple[object, ...]:
     return forms, config.varying_weeks, data.channels, believed, pairs_of(data, config).tolist()
 
 
-def _finished(sample: Sample, inputs: Inputs, data: MMMData, design: Design, config: MMMConfig) -> FittedMMM:
+def finished(sample: Sample, inputs: Inputs, data: MMMData, design: Design, config: MMMConfig) -> FittedMMM:
+    """The fit that a sample is, in natural units, with its metrics; `inputs` are what was sampled from."""
     fitted = _natural_units(sample, inputs, data, design, config)
     in_sample = _scored(fitted, data.kpi, expected_kpi(fitted), stream=2)
     metrics: dict[str, Metric] = {

@@ -55,7 +55,7 @@ def lift_inputs(data: MMMData, media_scale: Array, kpi_scale: float, config: MMM
     rows, levels_of_all, walks, notes = [], [], [], []
     for test in data.lift_tests:
         label = f"Lift test on {test.channel!r} from {test.start_date}"
-        days = _overlap_days(data, test)
+        days = overlap_days(data, test)
         if test.channel not in data.channels:
             notes.append(f"{label} is not used: the channel has no spend in the data.")
         elif not days.any():
@@ -118,7 +118,7 @@ def lift_misses(fitted: FittedMMM, tests: tuple[LiftTest, ...]) -> dict[str, flo
     return found
 
 
-def _overlap_days(data: MMMData, test: LiftTest) -> Array:
+def overlap_days(data: MMMData, test: LiftTest) -> Array:
     """Days of the test that fall into each week: (n_weeks,)."""
     start = np.maximum(data.week_start, np.datetime64(test.start_date))
     end = np.minimum(data.week_start + WEEK, np.datetime64(test.end_date) + DAY)

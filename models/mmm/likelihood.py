@@ -81,7 +81,7 @@ def log_density_and_gradient(  # noqa: PLR0913, PLR0917 (compiled code takes arr
     z = start + scale @ u
     theta = prior_mean + prior_root @ z
     grad = np.zeros(len(theta))
-    value = _log_likelihood(
+    value = log_likelihood(
         theta, form, kpi, padded, signed, basis, singular, lift_tests, partner_levels, pairs, wander, at_tests, grad
     )
     value -= 0.5 * (z @ z)
@@ -89,7 +89,7 @@ def log_density_and_gradient(  # noqa: PLR0913, PLR0917 (compiled code takes arr
 
 
 @jit
-def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
+def log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
     theta: Array,
     form: Ints,
     kpi: Array,
@@ -116,12 +116,12 @@ def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
     idle = np.zeros(n_channels)
     residual = kpi.copy()
     for c in range(n_channels):
-        _share(form, padded[c], theta, c, n_channels, share[c], by_parameter[:, c])
+        fill_share(form, padded[c], theta, c, n_channels, share[c], by_parameter[:, c])
         _walk(theta[BLOCKS * n_channels + c : at_signed : n_channels], wander, share[c], by_parameter[:, c])
         mean_share[c] = share[c].mean()
         if mean_share[c] <= 0.0:  # a channel that never spent has its effect at a spend of 1
             idle[c] = 1.0
-            mean_share[c] = _curve(form[1], 0.0, theta[n_channels + c], np.exp(theta[2 * n_channels + c]))[0]
+            mean_share[c] = curve_at(form[1], 0.0, theta[n_channels + c], np.exp(theta[2 * n_channels + c]))[0]
         ceiling[c] = np.exp(theta[c]) / mean_share[c]
         residual -= ceiling[c] * share[c]
     for j in range(n_signed):
@@ -160,7 +160,7 @@ def _log_likelihood(  # noqa: PLR0913, PLR0917 (as above)
             gradient[at] -= by_effect * by_parameter[block, c].mean() / mean_share[c]
         if idle[c] > 0.0:
             slope = np.exp(theta[2 * n_channels + c])
-            _, rise = _curve(form[1], 0.0, theta[n_channels + c], slope)
+            _, rise = curve_at(form[1], 0.0, theta[n_channels + c], slope)
             gradient[n_channels + c] += by_effect * slope * rise / mean_share[c]
             gradient[2 * n_channels + c] += by_effect * slope * theta[n_channels + c] * rise / mean_share[c]
     return value
@@ -191,7 +191,9 @@ def _pair_gradient(
 
 
 @jit
-def _share(form: Ints, media: Array, theta: Array, c: int, n_channels: int, share: Array, by_parameter: Array) -> None:
+def fill_share(
+    form: Ints, media: Array, theta: Array, c: int, n_channels: int, share: Array, by_parameter: Array
+) -> None:
     """Fill the share of the ceiling reached each week and its derivatives by the channel's last four parameters."""
     n_weeks = len(share)
     n_lags = len(media) - n_weeks + 1
@@ -209,7 +211,7 @@ def _share(form: Ints, media: Array, theta: Array, c: int, n_channels: int, shar
             by_parameter[2, t], by_parameter[3, t] = 0.0, 0.0
             if carried > 0.0:
                 log_spend = np.log(carried)
-                share[t], rise = _curve(form[1], log_spend, log_half, slope)
+                share[t], rise = curve_at(form[1], log_spend, log_half, slope)
                 by_parameter[0, t] = -slope * rise
                 by_parameter[1, t] = slope * (log_spend - log_half) * rise
                 by_parameter[2, t] = slope * rise * tilted / carried
@@ -219,7 +221,7 @@ def _share(form: Ints, media: Array, theta: Array, c: int, n_channels: int, shar
     for t in range(len(media)):
         if media[t] > 0.0:
             log_spend = np.log(media[t])
-            reached[t], rise = _curve(form[1], log_spend, log_half, slope)
+            reached[t], rise = curve_at(form[1], log_spend, log_half, slope)
             rises[t] = -slope * rise
             bends[t] = slope * (log_spend - log_half) * rise
     for t in range(n_weeks):
@@ -245,7 +247,7 @@ def _walk(steps: Array, wander: Array, share: Array, by_parameter: Array) -> Non
 
 
 @jit
-def _curve(kind: int, log_spend: float, log_half: float, slope: float) -> tuple[float, float]:
+def curve_at(kind: int, log_spend: float, log_half: float, slope: float) -> tuple[float, float]:
     """Share of the ceiling at a spend, its derivative by slope * (log spend - log half saturation)."""
     level = slope * (log_spend - log_half)
     if kind == HILL:
@@ -354,7 +356,7 @@ def _lift_likelihood(  # noqa: PLR0913, PLR0917 (as above)
         for side in range(2):
             if tests[i, 1 + side] > 0.0:
                 log_spend = np.log(tests[i, 1 + side])
-                reached, rise = _curve(kind, log_spend, log_half, slope)
+                reached, rise = curve_at(kind, log_spend, log_half, slope)
                 sign = 2.0 * side - 1.0
                 gain += sign * reached
                 by_half -= sign * slope * rise
@@ -393,5 +395,5 @@ def _partner_share(kind: int, pair: Ints, c: int, levels: Array, theta: Array) -
         return 0.0, 0.0, 0.0, partner
     log_spend, log_half = np.log(levels[partner]), theta[len(levels) + partner]
     slope = np.exp(theta[2 * len(levels) + partner])
-    reached, rise = _curve(kind, log_spend, log_half, slope)
+    reached, rise = curve_at(kind, log_spend, log_half, slope)
     return reached, -slope * rise, slope * (log_spend - log_half) * rise, partner

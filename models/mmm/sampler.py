@@ -119,10 +119,26 @@ def sample(inputs: Inputs, config: MMMConfig, coordinates: Coordinates) -> Sampl
 
 
 def _run(inputs: Inputs, config: MMMConfig, at: Coordinates) -> Sample:
-    n, density = inputs.n_free, log_density(inputs, at)
+    return nuts(inputs.n_free, log_density(inputs, at), lambda u: at.start + at.scale @ u, config)
+
+
+def nuts(
+    n: int,
+    density: Callable[[Array], tuple[float, Array]],
+    natural: Callable[[Array], Array],
+    config: MMMConfig,
+    adaptation: str = "low_rank",
+) -> Sample:
+    """Draw z = natural(u) by NUTS from a log density of u (n,) with its gradient, whose draws are near a unit normal.
+
+    Parameters
+    ----------
+    density : threads share it.
+    adaptation : of the sampler's own scales, "low_rank" or "diag"; the first takes long from some 200 dimensions on.
+    """
 
     def expand(_seed: int, _second: int, _chain: int) -> Callable[[Array], dict[str, Array]]:
-        return lambda u: {"z": at.start + at.scale @ u}
+        return lambda u: {"z": natural(u)}
 
     model = nutpie.compiled_pyfunc.from_pyfunc(
         n,
@@ -141,14 +157,20 @@ def _run(inputs: Inputs, config: MMMConfig, at: Coordinates) -> Sample:
         cores=config.chains,
         seed=config.seed,
         target_accept=config.target_accept,
-        adaptation="low_rank",
+        adaptation=adaptation,
         progress_bar=False,
         save_warmup=False,
     )
-    posterior = result["posterior"].to_dataset()[["z"]]
+    z = result["posterior"].to_dataset()["z"].to_numpy()
+    return judged(z, int(result["sample_stats"]["diverging"].to_numpy().sum()))
+
+
+def judged(z: Array, divergences: int) -> Sample:
+    """Draws z (n_chains, n_draws, n_free) with their diagnostics."""
+    posterior = az.convert_to_dataset({"z": z})
     return Sample(
-        z=posterior["z"].to_numpy(),
+        z=z,
         r_hat_max=float(az.rhat(posterior)["z"].max()),
         ess_min=min(float(az.ess(posterior, method=method)["z"].min()) for method in ("bulk", "tail")),
-        divergences=int(result["sample_stats"]["diverging"].to_numpy().sum()),
+        divergences=divergences,
     )

@@ -92,6 +92,10 @@ RESULTS = {  # table: columns promised beyond run_id and as_of
         "model_id channel contribution_mean contribution_p05 contribution_p95 roas_mean roas_p05 roas_p95 "
         "marginal_roas_mean marginal_roas_p05 marginal_roas_p95"
     ),
+    "mmm_geo": (
+        "model_id geo channel contribution_mean contribution_p05 contribution_p95 roas_mean roas_p05 roas_p95 "
+        "marginal_roas_mean marginal_roas_p05 marginal_roas_p95"
+    ),
     "mmm_week": "model_id week_start part mean p05 p95",
     "mmm_channel_detail": (
         "model_id channel half_life_weeks_mean half_life_weeks_p05 half_life_weeks_p95 half_saturation_mean "
