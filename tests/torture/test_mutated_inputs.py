@@ -19,7 +19,7 @@ from tests.torture.seeds import Seed, corpus, records
 from tests.torture.watchdog import Watched
 
 SHORT, LONG = 500, 10_000  # inputs under `make test` and under `make soak`
-CHECK_EVERY = 8  # of the inputs that load, under `make test`; checking costs four times what loading does
+CHECK_EVERY = 8  # of the inputs that load; checking costs four times what loading does
 AGAIN_EVERY = 20  # inputs that are loaded a second time
 SEEDS = corpus()
 
@@ -90,7 +90,7 @@ def test_mutated_inputs_are_refused_or_loaded_whole(tmp_path: Path, capsys: pyte
 
 @pytest.mark.soak
 def test_ten_thousand_mutated_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hold_many(LONG, tmp_path, 1, capsys)
+    hold_many(LONG, tmp_path, CHECK_EVERY, capsys)
 
 
 @pytest.mark.parametrize("seed", [seed for seed in SEEDS if seed.rows is not None], ids=lambda seed: seed.name)
