@@ -21,7 +21,7 @@ from models.mmm.results import recent_spend, response_curves
 MARGINAL = Path(sys.executable).with_name("marginal")
 STARTS = 200  # of the independent optimum; the best of them counts
 SAMPLER_SEEDS = range(1, 21)
-COMPANIES = (1, 2)
+COMPANIES = (1,)
 
 
 def independent_optimum(truth: dict[str, Any]) -> float:
