@@ -184,11 +184,11 @@ def _message(contract: Contract, source: SourceConfig, search: _Search, found: l
     wanted = [source.columns[ours]] if ours in source.columns else [ours, *known]
     taken = {*search.matched.names.values()}
     nearest = nearest_name(wanted, [name for name in found if name not in taken])
-    theirs = _yaml(nearest) if nearest else "<the file's name for it>"
+    theirs = _yaml(nearest) if nearest and len(nearest) <= NAME_SHOWN else "<the file's name for it>"
     shown = ", ".join(map(_shown, found[:SHOWN])) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
     optional = f"; it may have {', '.join(contract.optional)}" if contract.optional else ""
     lacks, expected = f"column {_shown(wanted[0])!r}", f"{', '.join(contract.required)}{optional}"
-    advice = f"Nearest is {nearest!r}." if nearest else "No name comes near it."
+    advice = f"Nearest is {_shown(nearest)!r}." if nearest else "No name comes near it."
     if search.preset and ours not in source.columns:
         lacks = f"column for {ours}"
         names = [name for name in known if "{" not in name] + [name for name in known if "{" in name]

@@ -88,6 +88,13 @@ def test_mutated_inputs_are_refused_or_loaded_whole(tmp_path: Path, capsys: pyte
     hold_many(SHORT, tmp_path, CHECK_EVERY, capsys)
 
 
+@pytest.mark.parametrize("number", [610, 1869], ids=["ten thousand columns and a bad row", "a name without an end"])
+def test_inputs_that_once_broke_a_law(watched: Watched, number: int) -> None:
+    """The first took minutes to set one row aside, the second's message held six thousand characters."""
+    answer = watched.judge(make_input(number, SEEDS), also_check=False)
+    assert not answer["broken"], answer["broken"]
+
+
 @pytest.mark.soak
 def test_ten_thousand_mutated_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hold_many(LONG, tmp_path, CHECK_EVERY, capsys)
