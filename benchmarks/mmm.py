@@ -130,15 +130,9 @@ def mmm(folder: Path) -> list[str]:
 
 def mmm_demo(folder: Path) -> list[str]:
     """Coverage and error on the demo company, its marts as the pipeline builds them."""
-    marginal = str(Path(sys.executable).with_name("marginal"))
     hits, marginal_hits, errors, totals, peer_errors, peer_hits = [], [], [], [], [], []
     for seed in DEMO_SEEDS:
-        workspace = folder / f"demo-{seed}"
-        subprocess.run([marginal, "demo", str(workspace), "--seed", str(seed), "--only-files"], check=True)
-        subprocess.run(
-            [marginal, "run", "-w", str(workspace), "--only=ingest", "--only=check", "--only=build"], check=True
-        )
-        data, truth = demo_data(workspace)
+        data, truth = demo_data(built_demo(folder, seed))
         fitted = fit(data, MMMConfig(seed=seed))
         true = {name: np.array([truth[channel][name] for channel in data.channels]) for name in truth[data.channels[0]]}
         hits.append(inside(roas(fitted), true["roas"]))
@@ -237,6 +231,15 @@ def mmm_plans(folder: Path) -> list[str]:
     companies = [logistic_company(seed)[0] for seed in range(1, 7)]
     raw_money = [replace(data, spend=1e4 * data.spend, kpi=1e5 * data.kpi) for data in companies[:2]]
     return plans_beside(companies + raw_money)
+
+
+def built_demo(folder: Path, seed: int) -> Path:
+    """A workspace of the demo company with its marts as the pipeline builds them."""
+    workspace, marginal = folder / f"demo-{seed}", str(Path(sys.executable).with_name("marginal"))
+    subprocess.run([marginal, "demo", str(workspace), "--seed", str(seed), "--only-files"], check=True)
+    stages = [f"--only={stage}" for stage in ("ingest", "check", "build")]
+    subprocess.run([marginal, "run", "-w", str(workspace), *stages], check=True)
+    return workspace
 
 
 def demo_data(workspace: Path) -> tuple[MMMData, dict]:

@@ -1,8 +1,6 @@
 """Plans beside independent optima and across sampler seeds: what `run.py demo` and `run.py plan_stability` tell."""
 
 import json
-import subprocess
-import sys
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
-from mmm import demo_data
+from mmm import built_demo, demo_data
 from scipy.optimize import minimize
 
 from models.allocation import AllocationConfig, allocate
@@ -18,7 +16,6 @@ from models.mmm.config import MMMConfig
 from models.mmm.fit import fit
 from models.mmm.results import recent_spend, response_curves
 
-MARGINAL = Path(sys.executable).with_name("marginal")
 STARTS = 200  # of the independent optimum; the best of them counts
 SAMPLER_SEEDS = range(1, 21)
 COMPANIES = (1,)
@@ -63,12 +60,7 @@ def plan_stability(folder: Path) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for company in COMPANIES:
-        workspace = folder / f"demo-{company}"
-        subprocess.run([MARGINAL, "demo", str(workspace), "--seed", str(company), "--only-files"], check=True)
-        subprocess.run(
-            [MARGINAL, "run", "-w", str(workspace), "--only=ingest", "--only=check", "--only=build"], check=True
-        )
-        data, _ = demo_data(workspace)
+        data, _ = demo_data(built_demo(folder, company))
         rules = {"defaults": AllocationConfig(), "changes of any size": AllocationConfig(max_change_fraction=None)}
         found: dict[str, list[tuple[np.ndarray, str]]] = {name: [] for name in rules}
         for seed in SAMPLER_SEEDS:

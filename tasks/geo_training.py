@@ -49,14 +49,14 @@ def train_mmm_geo(
     settings = json.loads(json.dumps(parts))
     if recent := standing(run, MODEL, last, every_days, force, settings):
         return recent
+    started = perf_counter()
     try:
         data = geo_weeks(spend, kpi, controls, lift_tests)
+        found = fit_geo(data, config, geo_config)
     except DataError as error:  # the rest of the run does not depend on it
         return Trained(model=MODEL, model_id=None, verdict=None, fitted=False, reason=" ".join(str(error).split()))
     inputs = [frame_sha256(frame) for frame in (spend, kpi, controls, lift_tests)]
     model_id = model_name(MODEL, *inputs, json.dumps(settings), code_sha256())
-    started = perf_counter()
-    found = fit_geo(data, config, geo_config)
     seconds = perf_counter() - started
     folder = artefact_folder(run, model_id)
     folder.mkdir(parents=True, exist_ok=True)

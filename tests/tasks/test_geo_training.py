@@ -92,7 +92,7 @@ def test_what_names_no_geo_or_one_geo_only_is_told() -> None:
 def test_it_is_fitted_kept_and_its_curves_make_a_plan(run: Run) -> None:
     first = trained(run)
     assert first.fitted
-    assert first.verdict in {"PASS", "REVIEW", "FAIL"}
+    assert first.verdict in {"PASS", "REVIEW"}  # of clean series; a FAIL would not serve
     rows = read_frame(run.warehouse, "out_latest.mmm_geo")
     assert rows is not None
     assert rows.select("geo", "channel").rows() == [(g, f"channel_{c}") for g in ("fr", "it") for c in range(2)]
@@ -108,9 +108,9 @@ def test_it_is_fitted_kept_and_its_curves_make_a_plan(run: Run) -> None:
     assert curves.lines == ("channel_0 / fr", "channel_1 / fr", "channel_0 / it")
     plan = allocate(curves, None, AllocationConfig(total=1e4, objective="revenue"))
     assert plan.planned_spend == pytest.approx(1e4)
-    if find(run.warehouse, model="mmm_geo") is not None:  # a FAIL is fitted anew
-        assert trained(run).reason == "recent"
-        assert trained(run, replace(GEO, effect_sd=0.3)).model_id != first.model_id
+    assert find(run.warehouse, model="mmm_geo") is not None
+    assert trained(run).reason == "recent"
+    assert trained(run, replace(GEO, effect_sd=0.3)).model_id != first.model_id
 
 
 def test_a_company_without_geos_is_told_what_would_switch_it_on(run: Run, tmp_path) -> None:
