@@ -228,7 +228,9 @@ _stage_command("report", "Write the report of what is there.")
 def plan(
     workspace: Workspace = HERE,
     budget: Annotated[float | None, typer.Option(min=0, help="Total to spend in the period.")] = None,
-    period: Annotated[Period | None, typer.Option(help="What --budget is for; a month if left out.")] = None,
+    period: Annotated[
+        Period, typer.Option(help="What --budget is for; without one the plan spends what a week does today.")
+    ] = Period.month,
     min_roas: Annotated[float | None, typer.Option(min=0, help="Least ROAS of the plan.")] = None,
     min_marginal_roas: Annotated[
         float | None, typer.Option(min=0, help="Least return of the last unit of money, with --unknown-budget.")
@@ -257,11 +259,10 @@ def plan(
         "--scenarios vary a given budget: leave out one of --scenarios and --unknown-budget.": (
             scenarios and unknown_budget
         ),
-        "--period says what --budget is for: give --budget too.": period is not None and budget is None,
     }
     if words := [text for text, applies in refusals.items() if applies]:
         raise typer.BadParameter(words[0])
-    weekly = None if budget is None else budget / WEEKS_OF[period or Period.month]
+    weekly = None if budget is None else budget / WEEKS_OF[period]
     wishes = {"total": weekly, "min_roas": min_roas, "risk": risk, "objective": objective.value if objective else None}
     modes = Modes(
         unknown_budget=unknown_budget,

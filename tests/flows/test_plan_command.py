@@ -13,7 +13,6 @@ from flows.cli import app
         (["--curves", "c.csv", "--budget", "100", "--adopt"], "not stored"),
         (["--curves", "c.csv", "--budget", "100", "--scenarios"], "--scenarios needs a workspace"),
         (["--unknown-budget", "--scenarios"], "leave out one"),
-        (["--period", "week"], "give --budget too"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(options, words):
